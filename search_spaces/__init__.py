@@ -1,0 +1,1 @@
+"""What may vary, as data: config paths, domains, conditions."""

@@ -1,0 +1,1 @@
+"""The spaces that `--space` knows by name, a file each."""

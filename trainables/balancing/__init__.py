@@ -1,0 +1,1 @@
+"""Three tasks, one encoder: whose turn it is, how their losses meet."""

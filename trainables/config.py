@@ -1,0 +1,392 @@
+"""`TrialConfig`: everything that decides what one trial computes, as one frozen value that is checked at birth.
+
+Same config, same machine, same number of threads: same numbers.  No torch here, so that a mistake is found before it is imported.
+
+Paths address a value inside a config: `optimizer.lr`, `phases.0.task_schedule`, and `*` for all entries at once: `heads.*.kind`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from trainables.tasks import TASKS
+
+PACKAGED_ENCODER = "packaged"
+TINY_ENCODER = "tiny"
+SAMPLE_SOURCE = "sample"
+HUB_SOURCE = "hub"
+
+
+class ConfigError(ValueError):
+    """One or more mistakes in a config; `problems` holds a sentence for each, `str()` all of them."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Part(BaseModel):
+    """A part of a config: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=Part)
+
+
+class DataConfig(Part):
+    """Which rows a trial sees and how they become tokens."""
+
+    source: str = Field(SAMPLE_SOURCE, min_length=1, description="`sample`, `hub`, or a folder with the CS224N files")
+    max_tokens: int = Field(
+        128, ge=8, le=512, description="longest sequence, special tokens included; pairs are cut longest first"
+    )
+    normalise_text: bool = Field(False, description="CS224N's rule: lower-case, and `. ? , '` set apart by spaces")
+    batch_size: int = Field(16, ge=1, le=4096, description="examples of one task in one optimizer step")
+
+
+class EncoderConfig(Part):
+    """The BERT under the heads."""
+
+    name: str = Field(PACKAGED_ENCODER, min_length=1, description="`packaged`, `tiny`, a folder, or a Hugging Face name")
+    pair_encoding: Literal["cross", "bi"] = Field(
+        "cross", description="`cross`: [CLS] a [SEP] b [SEP] read at once; `bi`: a and b read apart (studentbert 5.3)"
+    )
+    pooling: Literal["cls", "mean"] = Field("cls", description="tokens to sentence (best_fit A.1)")
+    dropout: float = Field(0.1, ge=0, lt=1, description="inside the encoder, after embeddings, attention and dense layers")
+
+
+class HeadConfig(Part):
+    """The head of one task."""
+
+    kind: Literal["linear", "mlp"] = Field("linear", description="`mlp` has one hidden layer with ReLU (studentbert 4.1)")
+    hidden_size: int | None = Field(None, ge=1, le=4096, description="width of the mlp's hidden layer; 32 where not given")
+    dropout: float = Field(0.3, ge=0, lt=1, description="before each linear layer of the head (best_fit 5, three_headed 4.2)")
+
+    @model_validator(mode="after")
+    def _hidden_size_belongs_to_mlp(self) -> "HeadConfig":
+        if self.kind == "linear" and self.hidden_size is not None:
+            raise ValueError(f"hidden_size is for kind=mlp alone, but got kind=linear, hidden_size={self.hidden_size}")
+        return self
+
+
+def _for_each_task(value: float) -> dict[str, float]:
+    return dict.fromkeys(TASKS, value)
+
+
+class SmartConfig(Part):
+    """SMART's smoothness-inducing adversarial regularizer (Jiang et al. 2020, https://arxiv.org/abs/1911.03437)."""
+
+    enabled: bool = Field(False, description="add the regularizer to the loss")
+    weights: dict[str, float] = Field(default_factory=lambda: _for_each_task(1.0), description="lambda of each task")
+    step_size: float = Field(1e-3, ge=0, le=1, description="eta: length of the one ascent step, per token in the inf-norm")
+    noise_std: float = Field(1e-5, ge=0, le=1, description="sigma: standard deviation of the starting noise")
+    epsilon: float = Field(1e-6, gt=0, le=1, description="added to the norm that the gradient is divided by")
+
+    @field_validator("weights")
+    @classmethod
+    def _a_weight_for_each_task(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _check_task_weights(weights)
+
+
+class ObjectiveConfig(Part):
+    """What is added to the plain losses (cross-entropy, binary cross-entropy, squared error)."""
+
+    smart: SmartConfig = SmartConfig()
+
+
+class BalancingConfig(Part):
+    """How the tasks' losses meet."""
+
+    loss_weights: dict[str, float] = Field(default_factory=lambda: _for_each_task(1.0), description="factor of each task's loss")
+
+    @field_validator("loss_weights")
+    @classmethod
+    def _a_weight_for_each_task(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _check_task_weights(weights)
+
+
+class OptimizerConfig(Part):
+    """Optimizer, learning-rate schedule and clipping."""
+
+    name: Literal["adamw"] = Field("adamw", description="AdamW (Loshchilov & Hutter 2019)")
+    lr: float = Field(1e-5, gt=0, le=1, description="peak learning rate of the encoder")
+    head_lr_scale: float = Field(1.0, gt=0, le=10_000, description="learning rate of the heads over that of the encoder")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; biases and layer norms are spared")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-6, gt=0, le=1)
+    lr_schedule: Literal["constant", "linear", "cosine", "slanted_triangular"] = Field(
+        "constant", description="course of the learning rate over each phase"
+    )
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the phase in which the rate climbs")
+    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient to this 2-norm; null: never")
+
+    @model_validator(mode="after")
+    def _triangle_needs_a_slope(self) -> "OptimizerConfig":
+        if self.lr_schedule == "slanted_triangular" and self.warmup_fraction == 0:
+            raise ValueError("warmup_fraction > 0 must hold for lr_schedule=slanted_triangular, but got warmup_fraction=0.0")
+        return self
+
+
+class PhaseConfig(Part):
+    """One stretch of training: which tasks, whose turn when, for how much of the budget, and what may move."""
+
+    tasks: tuple[str, ...] = Field(tuple(TASKS), strict=False, min_length=1, description="tasks that train")
+    task_schedule: Literal["sum_of_losses", "round_robin", "whole_dataset_round_robin"] = Field(
+        "round_robin",
+        description="`sum_of_losses`: a batch of every task in each step; `round_robin`: a batch of one task a step, in turn; "
+        "`whole_dataset_round_robin`: all rows of one task, then of the next (studentbert 4.1, 4.3; best_fit 4.4)",
+    )
+    share: float = Field(1.0, gt=0, le=1, description="share of the budget; the shares of all phases add up to 1")
+    trainable: Literal["everything", "heads"] = Field("everything", description="`heads`: the encoder stands still")
+    lr: float | None = Field(None, gt=0, le=1, description="peak learning rate of this phase; null: optimizer.lr")
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_are_known_and_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in tasks:
+            _check_task_name(name)
+        if len(set(tasks)) != len(tasks):
+            raise ValueError(f"each task may stand once, but got {', '.join(tasks)}")
+        return tasks
+
+
+class TrialConfig(Part):
+    """One trial, whole: what it trains on, what it trains, how, and for how long."""
+
+    data: DataConfig = DataConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    heads: dict[str, HeadConfig] = Field(default_factory=lambda: {name: HeadConfig() for name in TASKS})
+    objective: ObjectiveConfig = ObjectiveConfig()
+    balancing: BalancingConfig = BalancingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phases: tuple[PhaseConfig, ...] = Field((PhaseConfig(),), strict=False, min_length=1)
+    budget_examples: int | None = Field(None, ge=1, description="training examples seen; null: one pass over all training rows")
+    num_reports: int = Field(9, ge=1, le=1000, description="reports over the whole budget, evenly spaced in examples")
+    num_threads: int = Field(1, ge=1, le=1024, description="CPU threads of torch; another number changes the last digits")
+    seed: int = Field(0, ge=0, lt=2**63, description="of initialisation, order of rows, dropout and noise")
+
+    @field_validator("heads")
+    @classmethod
+    def _a_head_for_each_task(cls, heads: dict[str, HeadConfig]) -> dict[str, HeadConfig]:
+        _check_task_keys(heads)
+        return heads
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> "TrialConfig":
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of all phases must add up to 1, but got {total:g}")
+        return self
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> "TrialConfig":
+        """The config that a tree of plain values (from YAML, from the ledger) describes.
+
+        Raises:
+            ConfigError: unknown keys (each with the nearest known one), wrong types and broken rules, all at once.
+        """
+        return parse_part(cls, tree)
+
+    def to_tree(self) -> dict[str, Any]:
+        """The config as plain lists, dicts, strings and numbers; `parse` gives it back."""
+        return self.model_dump(mode="json")
+
+    def override(self, assignments: Mapping[str, Any]) -> "TrialConfig":
+        """A copy with the value at each path replaced.
+
+        Raises:
+            ConfigError: a path that leads nowhere, or a config that breaks a rule once all are assigned.
+        """
+        return self.parse(assign(self.to_tree(), assignments))
+
+
+def parse_part(cls: type[P], tree: Mapping[str, Any]) -> P:
+    """Builds a part from plain values, all mistakes in one `ConfigError`."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError([f"a config is a mapping of keys to values, but got {type(tree).__name__}"])
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        errors = [dict(item) for item in error.errors()]
+        inner = {item["loc"][:-2] for item in errors if len(item["loc"]) > 2}
+        echoes = [item for item in errors if item["type"] == "too_short" and item["loc"] in inner]
+        raise ConfigError(_sentence(cls, item) for item in errors if item not in echoes) from None
+
+
+def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` with the value at each path replaced.
+
+    Raises:
+        ConfigError: naming each path that leads nowhere, and the nearest key.
+    """
+    out: dict[str, Any] = yaml.safe_load(yaml.safe_dump(tree))
+    problems = []
+    for path, value in assignments.items():
+        try:
+            _assign_one(out, path.split("."), value, path)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def value_at(tree: Any, path: str) -> Any:
+    """The value at a path; with `*`, the first one it matches.
+
+    Raises:
+        ConfigError: the path leads nowhere.
+    """
+    for key in path.split("."):
+        tree = tree[_keys(tree, key, path)[0]]
+    return tree
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose numbers include `3e-5`, which YAML 1.1 takes for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_value(text: str) -> Any:
+    """A value as it is typed after `=` on a command line: YAML, with `3e-5` for a number.
+
+    Raises:
+        ConfigError: the text is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{text!r} is no YAML value: {_one_line(error)}"]) from None
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """`["optimizer.lr=3e-5", ...]` as a mapping of paths to values.
+
+    Raises:
+        ConfigError: a text without `=`, or whose value is no YAML.
+    """
+    out, problems = {}, []
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            problems.append(f"--set wants PATH=VALUE, such as optimizer.lr=3e-5, but got {text!r}")
+            continue
+        try:
+            out[path.strip()] = parse_value(value)
+        except ConfigError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, no UTF-8, no YAML, or no mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{path}: {_one_line(error)}"]) from None
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{path}: a mapping of keys to values must stand here, but got {type(tree).__name__}"])
+    return tree
+
+
+def write_yaml(tree: Mapping[str, Any], path: Path) -> None:
+    """Writes a tree of plain values as YAML, keys in the order given."""
+    path.write_text(yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """` (did you mean X?)` for the word most like `word`, or an empty string."""
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _assign_one(tree: Any, keys: list[str], value: Any, path: str) -> None:
+    for key in _keys(tree, keys[0], path):
+        if len(keys) == 1:
+            tree[key] = value
+        else:
+            _assign_one(tree[key], keys[1:], value, path)
+
+
+def _keys(tree: Any, key: str, path: str) -> list[Any]:
+    """The keys of `tree` that one component of a path means."""
+    known: list[Any] = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
+    if key == "*" and known:
+        return known
+    matching = [k for k in known if str(k) == key]
+    if not matching:
+        names = [str(k) for k in known]
+        hint = nearest(key, names) or (f"; known here: {', '.join(names)}" if names else "")
+        raise ConfigError([f"{path}: there is no {key!r} to set{hint}"])
+    return matching
+
+
+def _check_task_name(name: str) -> None:
+    if name not in TASKS:
+        raise ValueError(f"{name!r} is no task{nearest(name, TASKS)}; tasks are {', '.join(TASKS)}")
+
+
+def _check_task_keys(mapping: Mapping[str, Any]) -> None:
+    for name in mapping:
+        _check_task_name(name)
+    missing = [name for name in TASKS if name not in mapping]
+    if missing:
+        raise ValueError(f"each task needs an entry, but {', '.join(missing)} is missing")
+
+
+def _check_task_weights(weights: dict[str, float]) -> dict[str, float]:
+    _check_task_keys(weights)
+    for name, weight in weights.items():
+        if not weight >= 0:
+            raise ValueError(f"a weight must be >= 0, but got {name}={weight}")
+    return weights
+
+
+def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:
+    """One of pydantic's errors as `path: rule, but got value`."""
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location) or cls.__name__
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key{nearest(location[-1], _known_keys(cls, location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{path}: must be given"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{path}: {message}" if error["type"] == "value_error" else f"{path}: {message}, but got {error['input']!r}"
+
+
+def _known_keys(cls: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys of the part at `location`."""
+    part: Any = cls
+    for key in location:
+        if isinstance(part, type) and issubclass(part, BaseModel) and key in part.model_fields:
+            part = part.model_fields[key].annotation
+            continue
+        inner = [a for a in getattr(part, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        part = inner[0] if inner else None
+    inner = [a for a in getattr(part, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+    part = inner[0] if inner else part
+    return list(part.model_fields) if isinstance(part, type) and issubclass(part, BaseModel) else []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Predictions in, one scalar a task out."""

@@ -1,0 +1,1 @@
+"""Many trials, in Ray: the ledger, the search, the mirror, the export."""
