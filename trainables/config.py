@@ -214,7 +214,7 @@ def parse_part(cls: type[P], tree: Mapping[str, Any]) -> P:
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        errors = [dict(item) for item in error.errors()]
+        errors: list[dict[str, Any]] = [dict(item) for item in error.errors()]
         inner = {item["loc"][:-2] for item in errors if len(item["loc"]) > 2}
         echoes = [item for item in errors if item["type"] == "too_short" and item["loc"] in inner]
         raise ConfigError(_sentence(cls, item) for item in errors if item not in echoes) from None
@@ -385,7 +385,9 @@ def _known_keys(cls: type[BaseModel], location: list[str]) -> list[str]:
         part = inner[0] if inner else None
     inner = [a for a in getattr(part, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
     part = inner[0] if inner else part
-    return list(part.model_fields) if isinstance(part, type) and issubclass(part, BaseModel) else []
+    if not (isinstance(part, type) and issubclass(part, BaseModel)):
+        return []
+    return [info.alias or name for name, info in part.model_fields.items()]
 
 
 def _one_line(error: Exception) -> str:

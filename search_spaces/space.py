@@ -1,0 +1,245 @@
+"""A search space: config paths, their domains, and when each of them plays a part."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from search_spaces.domains import Categorical, Domain, Float, Int, Value
+from trainables.config import ConfigError, Part, TrialConfig, parse_part, read_yaml, value_at
+
+Assignment = dict[str, Value]
+"""Config paths to values: one point of a space."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One thing that varies.
+
+    Attributes:
+        path: where in the config; `*` sets all entries to the same value.
+        domain: what it may be.
+        when: other paths and the values they must have for this one to play a part; empty: always.
+        source: where the range comes from.
+    """
+
+    path: str
+    domain: Domain
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Dimensions in an order in which each comes after those that its condition names.
+
+    Raises:
+        ValueError: a path twice, or a condition on a dimension that comes later.
+    """
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        paths = [dimension.path for dimension in self.dimensions]
+        for dimension in self.dimensions:
+            if dimension.path in seen:
+                raise ValueError(f"{dimension.path}: each path may stand once in a space")
+            for condition in dimension.when:
+                if condition in paths and condition not in seen:
+                    raise ValueError(f"{dimension.path}: its condition names {condition}, which must come before it")
+            seen.add(dimension.path)
+
+    def draw(self, suggest: Callable[[str, Domain], Value], base: TrialConfig) -> Assignment:
+        """One point: `suggest(path, domain)` is asked for each dimension that plays a part, in order."""
+        tree, point = base.to_tree(), Assignment()
+        for dimension in self.dimensions:
+            if _is_active(dimension, point, tree):
+                point[dimension.path] = suggest(dimension.path, dimension.domain)
+        return point
+
+    def grid(self, base: TrialConfig, num_points: int = 3) -> list[Assignment]:
+        """All points of the grid, each once: every choice, and `num_points` values of each range."""
+        tree = base.to_tree()
+        points: list[Assignment] = [{}]
+        for dimension in self.dimensions:
+            values = dimension.domain.grid(num_points)
+            grown = [
+                [{**point, dimension.path: value} for value in values] if _is_active(dimension, point, tree) else [point]
+                for point in points
+            ]
+            points = list(itertools.chain.from_iterable(grown))
+        return points
+
+    def without(self, paths: Mapping[str, Any]) -> "Space":
+        """The space with the dimensions taken out that are set by hand (`heads.sst.kind` also takes out `heads.*.kind`)."""
+        kept = tuple(d for d in self.dimensions if not any(_overlap(d.path, path) for path in paths))
+        return replace(self, dimensions=kept)
+
+    def problems(self, base: TrialConfig) -> list[str]:
+        """What is wrong with the space on this config: empty, paths that lead nowhere, values that the config refuses."""
+        if not self.dimensions:
+            return [f"space {self.name}: nothing varies; at least one dimension is needed"]
+        out = []
+        tree = base.to_tree()
+        for dimension in self.dimensions:
+            for path in (dimension.path, *dimension.when):
+                try:
+                    value_at(tree, path)
+                except ConfigError as error:
+                    out += [f"space {self.name}: {problem}" for problem in error.problems]
+        return out or [f"space {self.name}: {problem}" for problem in self._refused_values(base)]
+
+    def _refused_values(self, base: TrialConfig) -> list[str]:
+        """Each end and each choice is tried once, in a point where it plays a part and all else is at its upper end."""
+        out: dict[str, None] = {}
+        for dimension in self.dimensions:
+            for value in dimension.domain.grid(2):
+                forced = {**_met_conditions(dimension, self), dimension.path: value}
+                try:
+                    base.override({**forced, **self.draw(lambda path, domain: forced.get(path, domain.grid(2)[-1]), base)})
+                except ConfigError as error:
+                    out.update(dict.fromkeys(error.problems))
+        return list(out)
+
+    def to_tree(self) -> dict[str, Any]:
+        """The space as plain values, as a YAML file holds it; `parse` gives it back."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "dimensions": {d.path: _dimension_tree(d) for d in self.dimensions},
+        }
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> "Space":
+        """The space that a tree of plain values describes.
+
+        Raises:
+            ConfigError: unknown keys, broken rules, all at once.
+        """
+        parsed = parse_part(_SpaceTree, tree)
+        dimensions = tuple(entry.build(path) for path, entry in parsed.dimensions.items())
+        try:
+            return cls(parsed.name, dimensions, parsed.title)
+        except ValueError as error:
+            raise ConfigError([f"space {parsed.name}: {error}"]) from None
+
+    @classmethod
+    def read(cls, path: Path) -> "Space":
+        """The space in a YAML file.
+
+        Raises:
+            ConfigError: no such file, or a mistake in it; each problem begins with the file's name.
+        """
+        try:
+            return cls.parse({"name": path.stem, **read_yaml(path)})
+        except ConfigError as error:
+            raise ConfigError(p if p.startswith(str(path)) else f"{path}: {p}" for p in error.problems) from None
+
+
+class _DimensionTree(Part):
+    """One dimension as YAML says it: `{float: [1e-5, 1e-3], log: true}`, `{int: [8, 64]}` or `{choices: [a, b]}`."""
+
+    float_: tuple[float, float] | None = Field(None, alias="float", strict=False)
+    int_: tuple[int, int] | None = Field(None, alias="int", strict=False)
+    choices: tuple[Value, ...] | None = Field(None, strict=False)
+    log: bool = False
+    when: dict[str, list[Value]] = Field(default_factory=dict)
+    source: str = ""
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _keep_types(cls, choices: Any) -> Any:
+        if isinstance(choices, list) and not all(isinstance(c, bool | int | float | str) for c in choices):
+            raise ValueError(f"choices must be numbers, words or true/false, but got {choices!r}")
+        return choices
+
+    @model_validator(mode="after")
+    def _one_domain(self) -> "_DimensionTree":
+        given = [
+            name for name, value in (("float", self.float_), ("int", self.int_), ("choices", self.choices)) if value is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of float, int, choices must be given, but got {', '.join(given) or 'none'}")
+        self.domain()
+        return self
+
+    def domain(self) -> Domain:
+        if self.float_ is not None:
+            return Float(*self.float_, log=self.log)
+        if self.int_ is not None:
+            return Int(*self.int_, log=self.log)
+        assert self.choices is not None
+        return Categorical(self.choices)
+
+    def build(self, path: str) -> Dimension:
+        when = MappingProxyType({name: tuple(values) for name, values in self.when.items()})
+        return Dimension(path, self.domain(), when, self.source)
+
+
+class _SpaceTree(Part):
+    name: str = Field(min_length=1)
+    title: str = ""
+    dimensions: dict[str, _DimensionTree]
+
+
+def widened(old: Space, new: Space) -> list[str]:
+    """Why a search over `old` cannot go on over `new`; empty where it can.
+
+    Numeric ranges may change their bounds.  Kinds of domains, their logarithm and the choices of a categorical are fixed,
+    because the sampler compares old trials with new ones.
+    """
+    out = []
+    before = {d.path: d.domain for d in old.dimensions}
+    for dimension in new.dimensions:
+        domain = before.get(dimension.path)
+        if domain is None:
+            continue
+        same_kind = type(domain) is type(dimension.domain) and getattr(domain, "log", None) == getattr(
+            dimension.domain, "log", None
+        )
+        if not same_kind or (isinstance(domain, Categorical) and domain != dimension.domain):
+            out.append(
+                f"{dimension.path}: only the bounds of a range may change in a search that has begun, "
+                f"but got {dimension.domain} after {domain}"
+            )
+    missing = [path for path in before if path not in {d.path for d in new.dimensions}]
+    return out + [f"{path}: a dimension cannot be taken out of a search that has begun" for path in missing]
+
+
+def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:
+    """True where each condition is met, by the point where it has the path, else by the config under it."""
+    return all((point[path] if path in point else value_at(tree, path)) in values for path, values in dimension.when.items())
+
+
+def _met_conditions(dimension: Dimension, space: Space) -> Assignment:
+    """An assignment under which `dimension` plays a part."""
+    by_path = {d.path: d for d in space.dimensions}
+    out: Assignment = {}
+    for path, values in dimension.when.items():
+        if path in by_path:
+            out |= _met_conditions(by_path[path], space)
+        out[path] = values[0]
+    return out
+
+
+def _overlap(one: str, other: str) -> bool:
+    """True where two paths, `*` matching any key, may mean the same place or one lies inside the other."""
+    return all(a == b or "*" in (a, b) for a, b in zip(one.split("."), other.split("."), strict=False))
+
+
+def _dimension_tree(dimension: Dimension) -> dict[str, Any]:
+    domain = dimension.domain
+    if isinstance(domain, Categorical):
+        tree: dict[str, Any] = {"choices": list(domain.choices)}
+    else:
+        tree = {"float" if isinstance(domain, Float) else "int": [domain.low, domain.high], "log": domain.log}
+    if dimension.when:
+        tree["when"] = {path: list(values) for path, values in dimension.when.items()}
+    return {**tree, "source": dimension.source} if dimension.source else tree
