@@ -1,6 +1,6 @@
 """What one value may be: a range of numbers or a list of choices.
 
-Domains are data: they know their bounds, whether they hold a value and which points a grid takes; who draws is not their business.
+Domains are data: they know their bounds, whether they hold a value and which points a grid takes; drawing is not their business.
 """
 
 import math

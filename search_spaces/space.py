@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -103,7 +104,7 @@ class Space:
             for value in dimension.domain.grid(2):
                 forced = {**_met_conditions(dimension, self), dimension.path: value}
                 try:
-                    base.override({**forced, **self.draw(lambda path, domain: forced.get(path, domain.grid(2)[-1]), base)})
+                    base.override({**forced, **self.draw(partial(_forced_or_last, forced), base)})
                 except ConfigError as error:
                     out.update(dict.fromkeys(error.problems))
         return list(out)
@@ -211,6 +212,10 @@ def widened(old: Space, new: Space) -> list[str]:
             )
     missing = [path for path in before if path not in {d.path for d in new.dimensions}]
     return out + [f"{path}: a dimension cannot be taken out of a search that has begun" for path in missing]
+
+
+def _forced_or_last(forced: Assignment, path: str, domain: Domain) -> Value:
+    return forced.get(path, domain.grid(2)[-1])
 
 
 def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:

@@ -176,7 +176,7 @@ class TrialConfig(Part):
     @classmethod
     def _a_head_for_each_task(cls, heads: dict[str, HeadConfig]) -> dict[str, HeadConfig]:
         _check_task_keys(heads)
-        return heads
+        return {name: heads[name] for name in TASKS}
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "TrialConfig":
@@ -358,7 +358,7 @@ def _check_task_weights(weights: dict[str, float]) -> dict[str, float]:
     for name, weight in weights.items():
         if not weight >= 0:
             raise ValueError(f"a weight must be >= 0, but got {name}={weight}")
-    return weights
+    return {name: weights[name] for name in TASKS}
 
 
 def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:

@@ -1,0 +1,300 @@
+"""The ledger: one Optuna study in a relational store, the only truth about a search.
+
+The driver alone writes it, and writes every ask, report, tell and failure *before* acting on it; whoever else wants to know
+(leaderboard, mirror, a driver that takes over) reads it.  What a trial is stands in its attributes:
+
+| key | value |
+|---|---|
+| `assignment` | config path -> value: what the sampler chose |
+| `config` | the whole resolved config; written last, so that where it stands the ask is complete |
+| `lineage` | seed of the search and whatever else the driver knows of the trial's making |
+| `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
+| `reason` | why it ended, and a line on it; written just before the tell |
+
+Optuna's own states follow: COMPLETE is a trial with its full budget, PRUNED one that ASHA stopped, FAIL one that failed, RUNNING
+one that is running or was interrupted.  Only COMPLETE and PRUNED ones teach the sampler.
+"""
+
+import contextlib
+import datetime
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search_spaces.domains import Categorical, Domain, Float, Int, Value
+from search_spaces.space import Assignment, Space
+from trainables.config import TrialConfig
+
+State = Literal["running", "complete", "stopped", "failed", "interrupted"]
+Ending = Literal["complete", "stopped", "failed"]
+Reason = Literal["", "diverged", "out_of_memory", "hung", "error", "lost"]
+Report = Mapping[str, Any]
+
+LEDGER_FILE = "study.db"
+_STUDY_NAME = "tritune"
+_REPORT_PREFIX = "report:"
+_TOLD: dict[Ending, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class LedgerError(ValueError):
+    """The folder or the store holds no search that can be read; the message says what is there instead."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the ledger knows of one trial.
+
+    Attributes:
+        number: 0, 1, 2, ... in the order of asking.
+        state: `running` also stands for an interrupted trial until somebody who knows better says so (see `Ledger.records`).
+        assignment: what the sampler chose; empty where the ask was cut short.
+        config: the resolved config as plain values; empty where the ask was cut short.
+        reports: acknowledged reports by budget, each with all its metrics.
+        reason: why it failed, else empty; `detail` says more in a line.
+        started, ended: when it was asked and told; `ended` is None while it runs.
+    """
+
+    number: int
+    state: State
+    assignment: Assignment
+    config: dict[str, Any]
+    reports: tuple[Report, ...]
+    reason: Reason = ""
+    detail: str = ""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    started: datetime.datetime | None = None
+    ended: datetime.datetime | None = None
+
+    @property
+    def best_report(self) -> Report | None:
+        """The report with the highest score (the first of equals): its weights are the trial's result."""
+        return max(self.reports, key=lambda report: float(report["score"]), default=None)
+
+    @property
+    def score(self) -> float | None:
+        """Score of the best report, or None before the first."""
+        return float(self.best_report["score"]) if self.best_report else None
+
+    @property
+    def budget_used(self) -> int:
+        """Training examples up to the last report."""
+        return int(self.reports[-1]["budget"]) if self.reports else 0
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds spent in training steps, summed over the reports."""
+        return float(sum(report["train_seconds"] for report in self.reports))
+
+
+class Ledger:
+    """A search's study, open.  See the module for what stands where."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    @classmethod
+    def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
+        """A new ledger in `folder`, with what is fixed for the whole search: settings, space, lineage.
+
+        Raises:
+            LedgerError: there is one already.
+        """
+        path = folder / LEDGER_FILE
+        if path.exists():
+            raise LedgerError(f"{path}: a search stands here already")
+        ledger = cls(optuna.create_study(storage=_storage(path), study_name=_STUDY_NAME, direction="maximize"))
+        _write_ahead(path)
+        for key, value in header.items():
+            ledger.set_header(key, value)
+        return ledger
+
+    @classmethod
+    def open(cls, folder: Path) -> "Ledger":
+        """The ledger of the search in `folder`.
+
+        Raises:
+            LedgerError: no ledger there, or none that can be read.
+        """
+        path = folder / LEDGER_FILE
+        if not path.is_file():
+            raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+        try:
+            return cls(optuna.load_study(storage=_storage(path), study_name=_STUDY_NAME))
+        except Exception as error:
+            raise LedgerError(f"{path}: no ledger that can be read: {_first_line(error)}") from error
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What is fixed for the whole search."""
+        return dict(self._study.user_attrs)
+
+    def set_header(self, key: str, value: Any) -> None:
+        """Writes one entry of the header; plain values only."""
+        self._study.set_user_attr(key, value)
+
+    def ask(self, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]) -> TrialRecord:
+        """Asks the sampler for the next trial and writes it down, whole, before anybody hears of it.
+
+        Args:
+            space: what varies.
+            base: the config under it.
+            sampler: draws the values.
+            attributes: `seed` and what else is to stand with the trial; `seed` also goes into its config.
+        """
+        self._study.sampler = sampler
+        with _quiet():
+            trial = self._study.ask()
+        return self._complete_ask(trial, space, base, attributes)
+
+    def complete_asks(self, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]) -> None:
+        """Finishes what was cut short in the middle of an ask: values already drawn stay, the rest is drawn now."""
+        self._study.sampler = sampler
+        for frozen in self._frozen():
+            if frozen.state is TrialState.RUNNING and "config" not in frozen.user_attrs:
+                self._complete_ask(self._trial(frozen.number), space, base, attributes)
+
+    def _complete_ask(self, trial: optuna.Trial, space: Space, base: TrialConfig, attributes: Mapping[str, Any]) -> TrialRecord:
+        with _quiet():
+            assignment = space.draw(lambda path, domain: _suggest(trial, path, domain), base)
+        config = base.override({**assignment, "seed": trial_seed(int(attributes["seed"]), trial.number)})
+        trial.set_user_attr("lineage", dict(attributes))
+        trial.set_user_attr("assignment", assignment)
+        trial.set_user_attr("config", config.to_tree())
+        return self.record(trial.number)
+
+    def enqueue(self, assignments: list[Assignment]) -> None:
+        """Puts points in the queue that asks are answered from first; points that were enqueued or tried before are skipped."""
+        with _quiet():
+            for assignment in assignments:
+                self._study.enqueue_trial(assignment, skip_if_exists=True)
+
+    def report(self, number: int, report: Report) -> bool:
+        """Acknowledges one report: all its metrics first, then its score.
+
+        Returns:
+            False where a report of this budget stands already: then nothing is written.
+        """
+        trial = self._trial(number)
+        budget = int(report["budget"])
+        if budget in self._study._storage.get_trial(trial._trial_id).intermediate_values:
+            return False
+        trial.set_user_attr(f"{_REPORT_PREFIX}{budget:09d}", dict(report))
+        trial.report(float(report["score"]), step=budget)
+        return True
+
+    def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> None:
+        """Ends a trial; told again, the first ending stands.
+
+        A trial without a report cannot be complete: it is written down as failed, `lost`.
+        """
+        record = self.record(number)
+        if record.state != "running":
+            return
+        if ending == "complete" and record.score is None:
+            ending, reason, detail = "failed", "lost", "ended without a report"
+        trial = self._trial(number)
+        trial.set_user_attr("reason", [reason, detail])
+        value = record.score if ending == "complete" else None
+        self._study.tell(number, values=value, state=_TOLD[ending], skip_if_finished=True)
+
+    def record(self, number: int) -> TrialRecord:
+        """The record of one trial."""
+        return _record(self._frozen()[number])
+
+    def records(self, *, live: bool = True) -> list[TrialRecord]:
+        """All trials that were asked, in order.
+
+        Args:
+            live: whether a driver is at work on this search; if not, what is neither told nor running was `interrupted`.
+        """
+        asked = [_record(t) for t in self._frozen() if t.state is not TrialState.WAITING]
+        if live:
+            return asked
+        return [_interrupted(record) if record.state == "running" else record for record in asked]
+
+    def _frozen(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _trial(self, number: int) -> optuna.Trial:
+        """A trial that runs, open for writing (Optuna's public `Trial`, as `Study.ask` makes it)."""
+        trial_id = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        return optuna.trial.Trial(self._study, trial_id)
+
+
+def trial_seed(search_seed: int, number: int) -> int:
+    """The seed of trial `number`: differs from trial to trial, so that no seed's luck is taken for a config's merit."""
+    return (search_seed * 1_000_003 + number) % 2**31
+
+
+def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
+    if isinstance(domain, Categorical):
+        choice = trial.suggest_categorical(path, domain.choices)
+        assert choice is not None
+        return choice
+    if isinstance(domain, Float):
+        return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
+    assert isinstance(domain, Int)
+    return trial.suggest_int(path, domain.low, domain.high, log=domain.log)
+
+
+def _record(frozen: FrozenTrial) -> TrialRecord:
+    attrs = frozen.user_attrs
+    reason, detail = attrs.get("reason", ("", ""))
+    reports = (attrs[f"{_REPORT_PREFIX}{budget:09d}"] for budget in sorted(frozen.intermediate_values))
+    states: dict[TrialState, State] = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "stopped",
+        TrialState.FAIL: "failed",
+    }
+    return TrialRecord(
+        number=frozen.number,
+        state=states.get(frozen.state, "running"),
+        assignment=attrs.get("assignment", {}),
+        config=attrs.get("config", {}),
+        reports=tuple(reports),
+        reason=reason if frozen.state.is_finished() else "",
+        detail=detail if frozen.state.is_finished() else "",
+        lineage=attrs.get("lineage", {}),
+        started=frozen.datetime_start,
+        ended=frozen.datetime_complete,
+    )
+
+
+def _interrupted(record: TrialRecord) -> TrialRecord:
+    return TrialRecord(**{**record.__dict__, "state": "interrupted"})
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    url = f"sqlite:///{path.resolve()}"
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
+
+
+def _write_ahead(path: Path) -> None:
+    """SQLite's write-ahead log, kept in the file from now on: readers no longer make the driver wait."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's warnings that an option we chose is experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
