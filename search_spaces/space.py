@@ -1,7 +1,6 @@
 """A search space: config paths, their domains, and when each of them plays a part."""
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,18 +64,20 @@ class Space:
                 point[dimension.path] = suggest(dimension.path, dimension.domain)
         return point
 
-    def grid(self, base: TrialConfig, num_points: int = 3) -> list[Assignment]:
-        """All points of the grid, each once: every choice, and `num_points` values of each range."""
+    def grid(self, base: TrialConfig, num_points: int = 3) -> Iterator[Assignment]:
+        """All points of the grid, each once: every choice, and `num_points` values of each range.  Lazy: there may be many."""
         tree = base.to_tree()
-        points: list[Assignment] = [{}]
-        for dimension in self.dimensions:
-            values = dimension.domain.grid(num_points)
-            grown = [
-                [{**point, dimension.path: value} for value in values] if _is_active(dimension, point, tree) else [point]
-                for point in points
-            ]
-            points = list(itertools.chain.from_iterable(grown))
-        return points
+
+        def grow(point: Assignment, rest: tuple[Dimension, ...]) -> Iterator[Assignment]:
+            if not rest:
+                yield point
+            elif _is_active(rest[0], point, tree):
+                for value in rest[0].domain.grid(num_points):
+                    yield from grow({**point, rest[0].path: value}, rest[1:])
+            else:
+                yield from grow(point, rest[1:])
+
+        return grow({}, self.dimensions)
 
     def without(self, paths: Mapping[str, Any]) -> "Space":
         """The space with the dimensions taken out that are set by hand (`heads.sst.kind` also takes out `heads.*.kind`)."""

@@ -9,6 +9,7 @@ The driver alone writes it, and writes every ask, report, tell and failure *befo
 | `config` | the whole resolved config; written last, so that where it stands the ask is complete |
 | `lineage` | seed of the search and whatever else the driver knows of the trial's making |
 | `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
+| `passed:3` | it was let go on at the rung of its 3rd report |
 | `reason` | why it ended, and a line on it; written just before the tell |
 
 Optuna's own states follow: COMPLETE is a trial with its full budget, PRUNED one that ASHA stopped, FAIL one that failed, RUNNING
@@ -40,6 +41,7 @@ Report = Mapping[str, Any]
 LEDGER_FILE = "study.db"
 _STUDY_NAME = "tritune"
 _REPORT_PREFIX = "report:"
+_PASSED_PREFIX = "passed:"
 _TOLD: dict[Ending, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -63,6 +65,7 @@ class TrialRecord:
         assignment: what the sampler chose; empty where the ask was cut short.
         config: the resolved config as plain values; empty where the ask was cut short.
         reports: acknowledged reports by budget, each with all its metrics.
+        passed_rungs: indices of the reports at which it was let go on.
         reason: why it failed, else empty; `detail` says more in a line.
         started, ended: when it was asked and told; `ended` is None while it runs.
     """
@@ -72,6 +75,7 @@ class TrialRecord:
     assignment: Assignment
     config: dict[str, Any]
     reports: tuple[Report, ...]
+    passed_rungs: frozenset[int] = frozenset()
     reason: Reason = ""
     detail: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class Ledger:
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
+        self._open_trials: dict[int, optuna.Trial] = {}
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
@@ -152,24 +157,27 @@ class Ledger:
             space: what varies.
             base: the config under it.
             sampler: draws the values.
-            attributes: `seed` and what else is to stand with the trial; `seed` also goes into its config.
+            attributes: `seed` of the search and what else is to stand with the trial.
         """
         self._study.sampler = sampler
         with _quiet():
             trial = self._study.ask()
         return self._complete_ask(trial, space, base, attributes)
 
-    def complete_asks(self, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]) -> None:
-        """Finishes what was cut short in the middle of an ask: values already drawn stay, the rest is drawn now."""
+    def complete_ask(
+        self, number: int, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]
+    ) -> TrialRecord:
+        """Finishes an ask that was cut short: values already drawn stay, the rest is drawn now."""
         self._study.sampler = sampler
-        for frozen in self._frozen():
-            if frozen.state is TrialState.RUNNING and "config" not in frozen.user_attrs:
-                self._complete_ask(self._trial(frozen.number), space, base, attributes)
+        with _quiet():
+            trial = self._reopen(number)
+        return self._complete_ask(trial, space, base, attributes)
 
     def _complete_ask(self, trial: optuna.Trial, space: Space, base: TrialConfig, attributes: Mapping[str, Any]) -> TrialRecord:
         with _quiet():
             assignment = space.draw(lambda path, domain: _suggest(trial, path, domain), base)
         config = base.override({**assignment, "seed": trial_seed(int(attributes["seed"]), trial.number)})
+        self._open_trials[trial.number] = trial
         trial.set_user_attr("lineage", dict(attributes))
         trial.set_user_attr("assignment", assignment)
         trial.set_user_attr("config", config.to_tree())
@@ -189,11 +197,15 @@ class Ledger:
         """
         trial = self._trial(number)
         budget = int(report["budget"])
-        if budget in self._study._storage.get_trial(trial._trial_id).intermediate_values:
+        if budget in self._frozen()[number].intermediate_values:
             return False
         trial.set_user_attr(f"{_REPORT_PREFIX}{budget:09d}", dict(report))
         trial.report(float(report["score"]), step=budget)
         return True
+
+    def pass_rung(self, number: int, report: int) -> None:
+        """Writes down that a trial was let go on at the rung of its `report`-th report."""
+        self._trial(number).set_user_attr(f"{_PASSED_PREFIX}{report}", True)
 
     def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> None:
         """Ends a trial; told again, the first ending stands.
@@ -209,6 +221,7 @@ class Ledger:
         trial.set_user_attr("reason", [reason, detail])
         value = record.score if ending == "complete" else None
         self._study.tell(number, values=value, state=_TOLD[ending], skip_if_finished=True)
+        self._open_trials.pop(number, None)
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""
@@ -229,9 +242,14 @@ class Ledger:
         return self._study.get_trials(deepcopy=False)
 
     def _trial(self, number: int) -> optuna.Trial:
-        """A trial that runs, open for writing (Optuna's public `Trial`, as `Study.ask` makes it)."""
-        trial_id = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-        return optuna.trial.Trial(self._study, trial_id)
+        """A trial that runs, open for writing."""
+        if number not in self._open_trials:
+            self._study.sampler = optuna.samplers.RandomSampler()  # opening asks the sampler, and its answer is not wanted
+            self._open_trials[number] = self._reopen(number)
+        return self._open_trials[number]
+
+    def _reopen(self, number: int) -> optuna.Trial:
+        return optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
 
 
 def trial_seed(search_seed: int, number: int) -> int:
@@ -265,6 +283,7 @@ def _record(frozen: FrozenTrial) -> TrialRecord:
         assignment=attrs.get("assignment", {}),
         config=attrs.get("config", {}),
         reports=tuple(reports),
+        passed_rungs=frozenset(int(key.removeprefix(_PASSED_PREFIX)) for key in attrs if key.startswith(_PASSED_PREFIX)),
         reason=reason if frozen.state.is_finished() else "",
         detail=detail if frozen.state.is_finished() else "",
         lineage=attrs.get("lineage", {}),

@@ -1,0 +1,336 @@
+"""`python -m reports.leaderboard DIR`: which trial leads, what it was, what it cost; read from the ledger alone.
+
+A trial with its full budget always stands above one without, because scores at different budgets do not compare.  Inside each
+group the score decides.  `build_leaderboard` computes the numbers, `render` and `plain` draw them.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import filelock
+import typer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from search_spaces.domains import Value
+from search_spaces.space import Assignment
+from trainables.tasks import TASKS
+from tuner.ledger import Ledger, LedgerError, TrialRecord
+
+RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
+_LOCK_FILE = ".lock"
+_VAGUE_NAMES = frozenset({"enabled", "kind", "name", "weights"})
+_STYLES = {"complete": "", "running": "cyan", "interrupted": "yellow", "stopped": "dim", "failed": "red"}
+_GAP = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial.
+
+    Attributes:
+        rank: 1 for the best; None for failed trials and those without a report.
+        trial: its number in the search.
+        score: of its best report, in [0, 1]; None before the first.
+        metrics: the tasks' metrics in that same report, in the order of `TASKS`.
+        budget_examples: training examples seen up to the last report.
+        budget_share: that over the full budget; None where the full budget is not known.
+        state: `complete`, `stopped`, `failed`, `interrupted` or `running`.
+        reason: why it failed, else empty.
+        values: what it has at each of the leaderboard's paths; None where the dimension played no part.
+        train_seconds: time spent in training steps.
+    """
+
+    rank: int | None
+    trial: int
+    score: float | None
+    metrics: tuple[float | None, ...]
+    budget_examples: int
+    budget_share: float | None
+    state: str
+    reason: str
+    values: tuple[Value | None, ...]
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The trials from best to worst.
+
+    Attributes:
+        paths: config paths whose values differ between the trials, in the order of the space.
+        rows: one a trial.
+        full_budget: training examples of a whole trial; None where nothing tells it.
+        counts: trials by state.
+        best: what the sampler chose for the first of the ranking; empty where no trial has a rank.
+    """
+
+    paths: tuple[str, ...]
+    rows: tuple[Row, ...]
+    full_budget: int | None
+    counts: dict[str, int]
+    best: Assignment
+
+
+def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None) -> Leaderboard:
+    """The leaderboard of some trials, as numbers.
+
+    Args:
+        records: the trials, in any order.
+        full_budget: training examples of a whole trial; None where it is not known.
+    """
+    ordered = sorted(records, key=_standing)
+    paths = varying_paths([record.assignment for record in records])
+    rows = tuple(_row(record, rank, paths, full_budget) for rank, record in enumerate(ordered, start=1))
+    best = ordered[0].assignment if rows and rows[0].rank == 1 else {}
+    return Leaderboard(paths, rows, full_budget, dict(Counter(record.state for record in records)), dict(best))
+
+
+def varying_paths(assignments: Iterable[Assignment]) -> tuple[str, ...]:
+    """The paths that have more than one value, `plays no part` counted as a value; assignments cut short do not count."""
+    whole = [assignment for assignment in assignments if assignment]
+    paths: list[str] = []
+    for assignment in whole:
+        at = 0
+        for path in assignment:  # each new path goes behind the one before it, so that conditional ones find their place
+            if path not in paths:
+                paths.insert(at, path)
+            at = paths.index(path) + 1
+    return tuple(p for p in paths if len({(type(a.get(p)), a.get(p)) for a in whole}) > 1)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """A name for each path: its last key, and keys before it where two would be alike or the last one says too little."""
+    keys = [[key for key in path.split(".") if key != "*"] for path in paths]
+    lengths = [2 if parts[-1] in _VAGUE_NAMES else 1 for parts in keys]
+    while True:
+        names = [".".join(parts[-length:]) for parts, length in zip(keys, lengths, strict=True)]
+        alike = {name for name, count in Counter(names).items() if count > 1}
+        grown = [n + (name in alike and n < len(k)) for n, name, k in zip(lengths, names, keys, strict=True)]
+        if grown == lengths:
+            return [path if name in alike else name for path, name in zip(paths, names, strict=True)]
+        lengths = grown
+
+
+def full_budget_examples(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> int | None:
+    """Training examples of a whole trial: as the trials' configs say, else the search's, else as a complete trial needed."""
+    configs = [record.config for record in records] + [header.get("base") or {}]
+    said = next((config["budget_examples"] for config in configs if config.get("budget_examples")), None)
+    return said or max((record.budget_used for record in records if record.state == "complete"), default=None)
+
+
+def read_leaderboard(folder: Path) -> Leaderboard:
+    """The leaderboard of the search in a folder.
+
+    Raises:
+        LedgerError: no search there, or none that can be read.
+    """
+    ledger = Ledger.open(folder)
+    records = ledger.records(live=is_live(folder))
+    return build_leaderboard(records, full_budget_examples(ledger.header, records))
+
+
+def is_live(folder: Path) -> bool:
+    """True while a driver is at work on the search in a folder: it holds the folder's lock."""
+    if not (folder / _LOCK_FILE).exists():
+        return False
+    try:
+        with filelock.FileLock(folder / _LOCK_FILE, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # a folder that cannot be written to: nobody works there
+        return False
+
+
+def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
+    """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
+    rows = leaderboard.rows[:top]
+    fixed, varying = _fixed_columns(rows), _varying_columns(leaderboard.paths, rows)
+    blocks = lay_out(fixed, varying, width)
+    parts: list[RenderableType] = [part for block in blocks for part in (_table(block, rows), "")]
+    return Group(*parts, *(Text.from_markup(line) for line in _footer(leaderboard, len(rows))))
+
+
+def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
+    """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
+    rows = leaderboard.rows[:top]
+    columns = _fixed_columns(rows, separator=":") + _varying_columns(leaderboard.paths, rows)
+    lines = []
+    for cells in zip(*((column.name, *column.cells) for column in columns), strict=True):
+        padded = (_justify(cell, column) for cell, column in zip(cells, columns, strict=True))
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join([*lines, ""] + [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))])
+
+
+def print_leaderboard(folder: Path, console: Console, top: int | None = None) -> None:
+    """Prints the leaderboard of the search in a folder: tables on a terminal, plain text elsewhere.
+
+    Raises:
+        LedgerError: no search there, or none that can be read.
+    """
+    _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as text: its name, a cell a row, and whether it is a number (set to the right)."""
+
+    name: str
+    cells: tuple[str, ...]
+    is_number: bool = True
+
+    @property
+    def width(self) -> int:
+        """Characters from edge to edge, the name folded into two lines."""
+        return max(map(len, (*_folded(self.name), *self.cells)))
+
+
+def lay_out(fixed: Sequence[Column], varying: Sequence[Column], width: int) -> list[list[Column]]:
+    """Tables of at most `width` characters: `fixed` and as many as fit, then the rest behind the first two of `fixed` again."""
+    blocks = [list(fixed)]
+    for column in varying:
+        taken = sum(c.width + _GAP for c in blocks[-1])
+        if taken + column.width > width and not (len(blocks) > 1 and len(blocks[-1]) == 2):
+            blocks.append(list(fixed[:2]))
+        blocks[-1].append(column)
+    return blocks
+
+
+def _standing(record: TrialRecord) -> tuple[int, float, int]:
+    """Sorts from best to worst: see `RANKING`; the earlier trial first where scores are equal."""
+    score = record.score
+    group = 3 if score is None else 2 if record.state == "failed" else 0 if record.state == "complete" else 1
+    return group, -score if score is not None and math.isfinite(score) else math.inf, record.number
+
+
+def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int | None) -> Row:
+    report = record.best_report or {}
+    return Row(
+        rank=rank if report and record.state != "failed" else None,
+        trial=record.number,
+        score=record.score,
+        metrics=tuple(report.get(task.metric_key) for task in TASKS.values()),
+        budget_examples=record.budget_used,
+        budget_share=record.budget_used / full_budget if full_budget else None,
+        state=record.state,
+        reason=record.reason,
+        values=tuple(record.assignment.get(path) for path in paths),
+        train_seconds=record.train_seconds,
+    )
+
+
+def _fixed_columns(rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+    budgets = tuple(f"{r.budget_share:.0%}" if r.budget_share is not None else str(r.budget_examples) for r in rows)
+    states = tuple(f"{row.state}{separator}{row.reason}" if row.reason else row.state for row in rows)
+    metrics = [Column(task.name, tuple(_fixed_point(row.metrics[i]) for row in rows)) for i, task in enumerate(TASKS.values())]
+    return [
+        Column("#", tuple(_cell(row.rank) for row in rows)),
+        Column("trial", tuple(str(row.trial) for row in rows)),
+        Column("score", tuple(_fixed_point(row.score, 4) for row in rows)),
+        *metrics,
+        Column("budget", budgets),
+        Column("state", states, is_number=False),
+        Column("seconds", tuple(f"{row.train_seconds:.0f}" for row in rows)),
+    ]
+
+
+def _varying_columns(paths: Sequence[str], rows: Sequence[Row]) -> list[Column]:
+    out = []
+    for index, name in enumerate(short_names(paths)):
+        values = [row.values[index] for row in rows]
+        is_number = not any(isinstance(value, bool | str) for value in values)
+        out.append(Column(name, tuple(map(_cell, values)), is_number))
+    return out
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    table = Table(box=box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n"), padding=(0, 1, 0, 0), pad_edge=False)
+    table.show_edge = False
+    for column in columns:
+        side = "right" if column.is_number else "left"
+        header = Text("\n".join(_folded(column.name)), style="bold")
+        table.add_column(header, justify=side, no_wrap=True, min_width=column.width, vertical="bottom")  # type: ignore[arg-type]
+    for index, row in enumerate(rows):
+        style = "bold green" if row.rank == 1 else _STYLES[row.state]
+        table.add_row(*(escape(column.cells[index]) for column in columns), style=style)
+    return table
+
+
+def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
+    counts = ", ".join(f"{leaderboard.counts[state]} {state}" for state in _STYLES if state in leaderboard.counts)
+    hidden = len(leaderboard.rows) - num_shown
+    lines = [f"{len(leaderboard.rows)} trials: {counts or 'none yet'}" + (f" ({hidden} not shown)" if hidden else "")]
+    if leaderboard.full_budget:
+        lines[-1] += f"; full budget {leaderboard.full_budget} examples"
+    lines.append(f"[dim]{RANKING}[/dim]")
+    if leaderboard.best:
+        first = leaderboard.rows[0]
+        so_far = "" if first.state == "complete" else " so far, without its full budget"
+        lines += ["", f"[bold]Best config{so_far}[/bold] (trial {first.trial}):"]
+        lines += [escape(f"  {path}={json.dumps(v) if isinstance(v, bool) else v}") for path, v in leaderboard.best.items()]
+    return lines
+
+
+def _folded(name: str) -> list[str]:
+    """A name as one line or two, cut after `_` or `.` where the longer of the two is shortest."""
+    cuts = [match.end() for match in re.finditer(r"[_.]", name)]
+    at = min(cuts, key=lambda cut: max(cut, len(name) - cut), default=None)
+    return [name] if at is None or len(name) <= 7 else [name[:at], name[at:]]
+
+
+def _cell(value: Value | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _fixed_point(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _justify(cell: str, column: Column) -> str:
+    width = max(map(len, (column.name, *column.cells)))
+    return cell.rjust(width) if column.is_number else cell.ljust(width)
+
+
+def _show(leaderboard: Leaderboard, console: Console, top: int | None, *, as_text: bool) -> None:
+    if as_text:
+        console.print(plain(leaderboard, top), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(render(leaderboard, console.width, top), highlight=False)
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a search, such as runs/night1.")],
+    top: Annotated[int | None, typer.Option(min=1, help="Show the first N trials only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    as_text: Annotated[bool, typer.Option("--plain", help="Aligned text, all columns; what a pipe gets.")] = False,
+) -> None:
+    """Shows which trial of a search leads; reads the ledger alone and changes nothing."""
+    try:
+        leaderboard = read_leaderboard(folder)
+    except LedgerError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        tree = asdict(leaderboard) | {"rows": [asdict(row) for row in leaderboard.rows[:top]]}
+        typer.echo(json.dumps(tree, indent=2))
+        return
+    console = Console()
+    _show(leaderboard, console, top, as_text=as_text or not console.is_terminal)
+
+
+if __name__ == "__main__":
+    typer.run(main)

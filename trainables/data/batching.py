@@ -1,0 +1,128 @@
+"""Token tables in, unpadded batches out; and the order of rows, seeded, whose position is one number."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from trainables.data.tokens import TokenTable
+from trainables.tasks import Task
+
+PairEncoding = Literal["cross", "bi"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of one task laid end to end, without padding.
+
+    Pairs that are read apart (`bi`) come as all first sentences, then all second ones: twice as many sequences as examples.
+
+    Attributes:
+        task: name of the task.
+        token_ids: int64 `[total_tokens]`.
+        segment_ids: int64 `[total_tokens]`: 1 for the second sentence of a pair that is read at once, else 0.
+        lengths: int64 `[num_sequences]` in numpy, tokens of each sequence; the encoder plans from it on the CPU.
+        num_examples: rows in the batch.
+        labels: float32 `[num_examples]`, or None.
+    """
+
+    task: str
+    token_ids: torch.Tensor
+    segment_ids: torch.Tensor
+    lengths: np.ndarray
+    num_examples: int
+    labels: torch.Tensor | None
+
+
+def gather(table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: PairEncoding) -> Batch:
+    """The batch of the given rows, in their order.
+
+    Args:
+        table: tokens made with the same `pair_encoding`.
+        rows: integer `[num_examples]`, numbers of rows of `table`; a row may stand more than once.
+        task: whose rows they are.
+        pair_encoding: how pairs are read; nothing to a task of single sentences.
+    """
+    starts = table.offsets[rows]
+    row_lengths = table.offsets[rows + 1] - starts
+    first_lengths = table.first_lengths[rows].astype(np.int64)
+    if task.is_pair and pair_encoding == "bi":
+        starts = np.concatenate([starts, starts + first_lengths])
+        lengths = np.concatenate([first_lengths, row_lengths - first_lengths])
+        first_lengths = lengths
+    else:
+        lengths = row_lengths
+    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    token_ids = table.tokens[np.repeat(starts, lengths) + places].astype(np.int64)
+    segment_ids = (places >= np.repeat(first_lengths, lengths)).astype(np.int64)
+    return Batch(
+        task=task.name,
+        token_ids=torch.from_numpy(token_ids),
+        segment_ids=torch.from_numpy(segment_ids),
+        lengths=lengths,
+        num_examples=len(rows),
+        labels=None if table.labels is None else torch.from_numpy(table.labels[rows]),
+    )
+
+
+class ExampleStream:
+    """Row numbers without end: one permutation of all rows after the other, each drawn from (seed, epoch).
+
+    Batches run on across the border of two epochs, so each has exactly the size asked for, and `num_taken` is the whole
+    state: a stream whose `num_taken` is set goes on as the stream that came there step by step.
+
+    Attributes:
+        num_rows: rows in an epoch.
+        num_taken: row numbers given out so far; may be set.
+    """
+
+    def __init__(self, num_rows: int, *, seed: int | Sequence[int]) -> None:
+        if num_rows < 1:
+            raise ValueError(f"num_rows >= 1 must hold, but got num_rows={num_rows}")
+        self.num_rows = num_rows
+        self.num_taken = 0
+        self._seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def take(self, n: int) -> np.ndarray:
+        """The next `n` row numbers, int64 `[n]`."""
+        parts = []
+        while n > 0:
+            epoch, place = divmod(self.num_taken, self.num_rows)
+            part = self._order_of(epoch)[place : place + n]
+            parts.append(part)
+            self.num_taken += len(part)
+            n -= len(part)
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            # spawn_key, not one more word of entropy: SeedSequence([s]) and SeedSequence([s, 0]) are the same.
+            sequence = np.random.SeedSequence(self._seed, spawn_key=(epoch,))
+            self._order = np.random.default_rng(sequence).permutation(self.num_rows)
+            self._epoch = epoch
+        return self._order
+
+
+def evaluation_batches(
+    table: TokenTable, *, task: Task, pair_encoding: PairEncoding, max_tokens_per_batch: int
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Every row once, sorted by length, in batches of at most `max_tokens_per_batch` tokens (or of one longer row).
+
+    Yields:
+        The row numbers `[num_examples]` of the batch, and the batch.
+    """
+    if max_tokens_per_batch < 1:
+        raise ValueError(f"max_tokens_per_batch >= 1 must hold, but got max_tokens_per_batch={max_tokens_per_batch}")
+    order = np.argsort(table.sequence_lengths, kind="stable")
+    ends = np.cumsum(table.sequence_lengths[order])
+    start = 0
+    while start < len(order):
+        tokens_before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, tokens_before + max_tokens_per_batch, side="right")))
+        rows = order[start:stop]
+        yield rows, gather(table, rows, task=task, pair_encoding=pair_encoding)
+        start = stop

@@ -1,0 +1,122 @@
+"""The rows of a source: the embedded sample, a folder of CS224N files, or the hub's data sets written as such a folder.
+
+Nothing is lost in silence: a row with an empty cell is left out and listed by file, line and column, and a file that is
+wrong in any other way is an error before anything starts.
+"""
+
+from pathlib import Path
+
+from trainables.config import HUB_SOURCE, SAMPLE_SOURCE, DataConfig, nearest
+from trainables.data.cs224n import FileRows, read_file
+from trainables.data.hub import hub_folder
+from trainables.data.rows import DataError, DataSet, LeftOut, Rows, Split
+from trainables.data.sample import SAMPLE_SHA256, make_sample
+from trainables.files import sha256_of
+from trainables.tasks import TASKS, Task
+
+SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test-student"}
+MAX_PROBLEMS_PER_FILE = 10
+
+__all__ = ["DataError", "DataSet", "LeftOut", "Rows", "Split", "describe_left_out", "hash_source", "load_rows", "normalise_text"]
+
+
+def load_rows(config: DataConfig) -> DataSet:
+    """All rows that `config.source` holds; normalised if `config.normalise_text` says so.
+
+    Raises:
+        DataError: the folder or a file is missing or is not as it should be; every mistake of every file at once.
+    """
+    data_set = _sample() if config.source == SAMPLE_SOURCE else _read_folder(source_folder(config))
+    if config.normalise_text:
+        for by_split in data_set.splits.values():
+            by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+    return data_set
+
+
+def hash_source(config: DataConfig) -> dict[str, str]:
+    """The `hashes` of the source's `DataSet`, without reading its rows.
+
+    Raises:
+        DataError: the folder or a file is missing.
+    """
+    if config.source == SAMPLE_SOURCE:
+        return {SAMPLE_SOURCE: SAMPLE_SHA256}
+    return {path.name: sha256_of(path) for path, _, _ in _files_of(source_folder(config))}
+
+
+def source_folder(config: DataConfig) -> Path:
+    """The folder with the CS224N files of a source that is not the sample; hub data is downloaded into it first.
+
+    Raises:
+        DataError: no such folder, or the hub cannot be reached.
+    """
+    if config.source == HUB_SOURCE:
+        return hub_folder()
+    folder = Path(config.source).expanduser()
+    if not folder.is_dir():
+        what = "this is a file" if folder.exists() else "no such folder"
+        hint = nearest(config.source, [SAMPLE_SOURCE, HUB_SOURCE])
+        raise DataError([f"{config.source}: {what}{hint}; data is `sample`, `hub`, or a folder with the CS224N files"])
+    return folder.resolve()
+
+
+def describe_left_out(data_set: DataSet) -> list[str]:
+    """A line for people for each row left out: `quora-train.csv line 1234, column is_duplicate: empty`."""
+    return [str(row) for row in data_set.left_out]
+
+
+def normalise_text(text: str) -> str:
+    """CS224N's `preprocess_string`: lower case, a space before each of `. ? , '`, whitespace squeezed."""
+    text = text.lower()
+    for mark in ".?,'":
+        text = text.replace(mark, f" {mark}")
+    return " ".join(text.split())
+
+
+def _sample() -> DataSet:
+    splits = make_sample()
+    num_rows = sum(rows.num_rows for by_split in splits.values() for rows in by_split.values())
+    return DataSet(splits, [], {SAMPLE_SOURCE: num_rows}, {SAMPLE_SOURCE: SAMPLE_SHA256}, None)
+
+
+def _read_folder(folder: Path) -> DataSet:
+    splits: dict[str, dict[Split, Rows]] = {name: {} for name in TASKS}
+    files = []
+    for path, task, split in _files_of(folder):
+        file = read_file(path, task, labelled=split != "test")
+        splits[task.name][split] = file.rows()
+        files.append(file)
+    problems = [problem for file in files for problem in _capped(file)]
+    if problems:
+        raise DataError(problems)
+    return DataSet(
+        splits=splits,
+        left_out=[row for file in files for row in file.left_out],
+        rows_read={file.path.name: file.num_rows for file in files},
+        hashes={file.path.name: file.sha256 for file in files},
+        folder=folder,
+    )
+
+
+def _files_of(folder: Path) -> list[tuple[Path, Task, Split]]:
+    """The files of all tasks; a test file only where there is one."""
+    files, problems = [], []
+    for task in TASKS.values():
+        for split, suffix in SPLIT_FILES.items():
+            path = folder / f"{task.file_stem}-{suffix}.csv"
+            if path.is_file():
+                files.append((path, task, split))
+            elif split != "test":
+                problems.append(f"{path}: no such file")
+    if problems:
+        raise DataError(problems)
+    return files
+
+
+def _capped(file: FileRows) -> list[str]:
+    more = len(file.problems) - MAX_PROBLEMS_PER_FILE
+    return file.problems[:MAX_PROBLEMS_PER_FILE] + ([f"{file.path}: and {more} more"] if more > 0 else [])
+
+
+def _normalised(rows: Rows) -> Rows:
+    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)

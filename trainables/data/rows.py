@@ -1,0 +1,77 @@
+"""What reading a source gives: rows, the rows left out, and where all of it came from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+Split = Literal["train", "dev", "test"]
+
+
+class DataError(ValueError):
+    """One or more mistakes in the data; `problems` holds a sentence for each, `str()` all of them."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split of one task.
+
+    Attributes:
+        ids: one name a row, as predictions are handed in under it.
+        sentences: one list for each sentence column of the task, each as long as `ids`.
+        labels: float32 `[num_rows]`, or None where the split has none (test).
+    """
+
+    ids: list[str]
+    sentences: tuple[list[str], ...]
+    labels: np.ndarray | None
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is not used.
+
+    Attributes:
+        file: name of the file.
+        line: line on which the row starts, the header being line 1.
+        column: the column at fault; several are joined by `, `.
+        why: what is wrong with it.
+    """
+
+    file: str
+    line: int
+    column: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}, column {self.column}: {self.why}"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """All rows of a source.
+
+    Attributes:
+        splits: task name -> `train`, `dev` and, where there is one, `test` -> rows.
+        left_out: the rows that are not used, by file and line.
+        rows_read: file name -> rows in it; always rows used + rows left out.
+        hashes: file name -> sha256 of the raw file, in hex.
+        folder: where the files lie, or None for the sample corpus.
+    """
+
+    splits: dict[str, dict[Split, Rows]]
+    left_out: list[LeftOut]
+    rows_read: dict[str, int]
+    hashes: dict[str, str]
+    folder: Path | None

@@ -1,0 +1,231 @@
+"""Sentences to token numbers, once: an Arrow IPC file that every trial of a machine maps into its memory.
+
+The file's name is a hash of all that decides its content (raw data files, tokenizer, settings), so a changed file or
+setting makes another one, and a second trial opens it without reading the data.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+
+from trainables.config import DataConfig, EncoderConfig
+from trainables.data.reading import hash_source, load_rows
+from trainables.data.rows import LeftOut, Rows, Split
+from trainables.data.wordpiece import SequenceMaker
+from trainables.encoder_files import EncoderFiles, find_encoder
+from trainables.files import cache_folder, write_atomically
+from trainables.tasks import TASKS, Task
+
+FORMAT_VERSION = 1
+"""Raise it whenever the same rows and settings would give other tokens, or another layout."""
+
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("tokens", pa.large_list(pa.int32())), ("first_length", pa.int32()), ("label", pa.float32())]
+)
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The tokens of one split of one task: views into a memory map, nothing is copied.
+
+    A row holds `[CLS] a [SEP]`; for pairs read at once `[CLS] a [SEP] b [SEP]`; for pairs read apart `[CLS] a [SEP]` and
+    then `[CLS] b [SEP]`.
+
+    Attributes:
+        tokens: int32 `[total_tokens]`, all rows end to end.
+        offsets: int64 `[num_rows + 1]`: row i is `tokens[offsets[i]:offsets[i + 1]]`.
+        first_lengths: int32 `[num_rows]`, tokens up to and with the first `[SEP]`; all of them for a single sentence.
+        labels: float32 `[num_rows]`, or None.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    first_lengths: np.ndarray
+    labels: np.ndarray | None
+    _ids: pa.StringArray
+
+    @property
+    def ids(self) -> list[str]:
+        """The rows' names, made into a list at each call."""
+        return list(self._ids.to_pylist())
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.first_lengths)
+
+    @property
+    def sequence_lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 `[num_rows]`; both sentences of a pair."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """All tokens of a source.
+
+    Attributes:
+        tables: (task name, split) -> tokens.
+        left_out: rows of the source that are not used.
+        hashes: file name -> sha256 of the raw file.
+        rows_read: file name -> rows in it.
+        key: hash of all that decided the content.
+        path: the Arrow file.
+    """
+
+    tables: dict[tuple[str, Split], TokenTable]
+    left_out: list[LeftOut]
+    hashes: dict[str, str]
+    rows_read: dict[str, int]
+    key: str
+    path: Path
+
+    def table(self, task: str, split: Split) -> TokenTable:
+        """The tokens of one split of one task.
+
+        Raises:
+            KeyError: the source has no such split; only `test` may be missing.
+        """
+        return self.tables[task, split]
+
+    def has(self, task: str, split: Split) -> bool:
+        """True where the source has that split."""
+        return (task, split) in self.tables
+
+
+def tokenise(data: DataConfig, encoder: EncoderConfig) -> TokenStore:
+    """The tokens of a source under an encoder's tokenizer: mapped from the cache, or made first.
+
+    Two processes that start at once make them once.  A file that is damaged is made again.
+
+    Raises:
+        DataError: the source cannot be read.
+        EncoderError: the encoder cannot be found, or its tokenizer is not BERT's.
+    """
+    files = find_encoder(encoder.name)
+    hashes = hash_source(data)
+    key = store_key(data, encoder, files.tokenizer_sha256, hashes)
+    path = cache_folder() / "tokens" / f"{key}.arrow"
+    store = open_store(path, key)
+    if store is not None:
+        return store
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        store = open_store(path, key)
+        if store is None:
+            store = _build(path, key, data, encoder, files)
+    assert store is not None, f"{path}: just written, but not readable"
+    return store
+
+
+def store_key(data: DataConfig, encoder: EncoderConfig, tokenizer_sha256: str, hashes: dict[str, str]) -> str:
+    """The hash, in hex, of all that decides the tokens."""
+    parts = {
+        "format": FORMAT_VERSION,
+        "files": hashes,
+        "tokenizer": tokenizer_sha256,
+        "max_tokens": data.max_tokens,
+        "normalise_text": data.normalise_text,
+        "pair_encoding": encoder.pair_encoding,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def open_store(path: Path, key: str) -> TokenStore | None:
+    """The store in a file, mapped into memory; None where there is no file or where it is not what was written."""
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            about = _about(reader.schema)
+            tables = [_table(reader.get_batch(i)) for i in range(reader.num_record_batches)] if about else []
+    except (OSError, pa.ArrowException):
+        return None
+    if not about or about["key"] != key or [_checksum(table) for table in tables] != [s["checksum"] for s in about["splits"]]:
+        return None
+    return TokenStore(
+        tables={(split["task"], split["split"]): table for split, table in zip(about["splits"], tables, strict=True)},
+        left_out=[LeftOut(**item) for item in about["left_out"]],
+        hashes=about["hashes"],
+        rows_read=about["rows_read"],
+        key=key,
+        path=path,
+    )
+
+
+def _build(path: Path, key: str, data: DataConfig, encoder: EncoderConfig, files: EncoderFiles) -> TokenStore | None:
+    data_set = load_rows(data)
+    # The files may have changed since the key was made: what is stored must be what the key says.
+    key = store_key(data, encoder, files.tokenizer_sha256, data_set.hashes)
+    path = path.with_name(f"{key}.arrow")
+    maker = SequenceMaker(files, max_tokens=data.max_tokens, pair_encoding=encoder.pair_encoding)
+    batches, splits = [], []
+    for task in TASKS.values():
+        for split, rows in data_set.splits[task.name].items():
+            batches.append(_record_batch(maker, task, rows))
+            splits.append({"task": task.name, "split": split, "checksum": _checksum(_table(batches[-1]))})
+    about = {
+        "key": key,
+        "splits": splits,
+        "left_out": [asdict(item) for item in data_set.left_out],
+        "hashes": data_set.hashes,
+        "rows_read": data_set.rows_read,
+    }
+    write_atomically(path, _arrow_file(batches, about))
+    return open_store(path, key)
+
+
+def _record_batch(maker: SequenceMaker, task: Task, rows: Rows) -> pa.RecordBatch:
+    made = maker.pairs(*rows.sentences) if task.is_pair else maker.singles(rows.sentences[0])
+    columns = [
+        pa.array(rows.ids, pa.string()),
+        pa.LargeListArray.from_arrays(pa.array(made.offsets), pa.array(made.tokens)),
+        pa.array(made.first_lengths),
+        pa.nulls(rows.num_rows, pa.float32()) if rows.labels is None else pa.array(rows.labels),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _about(schema: pa.Schema) -> dict[str, Any] | None:
+    """What stands beside the columns, or None where it is not what was written."""
+    metadata = schema.metadata or {}
+    text = metadata.get(b"about", b"")
+    if not schema.equals(SCHEMA) or metadata.get(b"crc") != str(zlib.crc32(text)).encode():
+        return None
+    about: dict[str, Any] = json.loads(text)
+    return about
+
+
+def _arrow_file(batches: Sequence[pa.RecordBatch], about: dict[str, Any]) -> bytes:
+    text = json.dumps(about).encode()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, SCHEMA.with_metadata({"about": text, "crc": str(zlib.crc32(text))})) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _table(batch: pa.RecordBatch) -> TokenTable:
+    tokens, labels = batch.column("tokens"), batch.column("label")
+    return TokenTable(
+        tokens=tokens.values.to_numpy(),
+        offsets=tokens.offsets.to_numpy(),
+        first_lengths=batch.column("first_length").to_numpy(),
+        labels=None if labels.null_count else labels.to_numpy(),
+        _ids=batch.column("id"),
+    )
+
+
+def _checksum(table: TokenTable) -> list[int]:
+    """Rows, tokens and the CRC of what a table holds: a torn or flipped file does not pass for a whole one."""
+    crc = 0
+    for buffer in [table.tokens, table.offsets, table.first_lengths, table.labels, *table._ids.buffers()]:
+        if buffer is not None:
+            crc = zlib.crc32(buffer, crc)
+    return [table.num_rows, len(table.tokens), crc]

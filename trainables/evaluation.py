@@ -1,0 +1,81 @@
+"""Predictions of a split and how good they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from trainables.data.batching import evaluation_batches
+from trainables.data.rows import Split
+from trainables.data.tokens import TokenStore
+from trainables.model.multitask import MultitaskModel
+from trainables.tasks import TASKS, Task, leaderboard_score, mean_score
+
+MAX_TOKENS_PER_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model predicts for a split, rows in the order of the source.
+
+    Attributes:
+        outputs: for each task float32, `[num_rows, num_classes]` or `[num_rows]`: logits, or scores.
+        predictions: for each task int64 classes, int64 0 or 1, or float32 scores (not clipped), `[num_rows]`.
+        metrics: `sst_accuracy`, `qqp_accuracy`, `sts_pearson`, `score`, `mean_score`; empty where the split has no labels.
+    """
+
+    outputs: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+    metrics: dict[str, float]
+
+
+def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev") -> Evaluation:
+    """Runs the model over every row of a split, without dropout, and scores it where all tasks have labels."""
+    outputs = {name: predict(model, store, task, split) for name, task in TASKS.items() if store.has(name, split)}
+    labels = {name: store.table(name, split).labels for name in outputs}
+    metrics = {
+        TASKS[name].metric_key: metric(TASKS[name], outputs[name], inner) for name, inner in labels.items() if inner is not None
+    }
+    if len(metrics) == len(TASKS):
+        metrics |= {"score": leaderboard_score(metrics), "mean_score": mean_score(metrics)}
+    return Evaluation(outputs, {name: decide(TASKS[name], inner) for name, inner in outputs.items()}, metrics)
+
+
+@torch.inference_mode()
+def predict(model: MultitaskModel, store: TokenStore, task: Task, split: Split) -> np.ndarray:
+    """The model's raw outputs for one task, float32 `[num_rows, num_classes]` or `[num_rows]`."""
+    table = store.table(task.name, split)
+    shape = (table.num_rows, task.num_outputs) if task.target == "classes" else (table.num_rows,)
+    outputs = np.empty(shape, dtype=np.float32)
+    batches = evaluation_batches(
+        table, task=task, pair_encoding=model.config.encoder.pair_encoding, max_tokens_per_batch=MAX_TOKENS_PER_BATCH
+    )
+    for rows, batch in batches:
+        outputs[rows] = model([batch], generator=None)[task.name].cpu().numpy()
+    return outputs
+
+
+def decide(task: Task, outputs: np.ndarray) -> np.ndarray:
+    """Predictions from raw outputs: the likeliest class, yes where the logit is > 0, the score itself."""
+    if task.target == "classes":
+        return np.argmax(outputs, axis=1)
+    return np.where(outputs > 0, 1, 0) if task.target == "binary" else outputs
+
+
+def metric(task: Task, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The task's metric; NaN where an output is not finite, so that a broken model never looks good."""
+    if not np.isfinite(outputs).all():
+        return float("nan")
+    if task.metric == "pearson":
+        return pearson(outputs, labels)
+    return float((decide(task, outputs) == labels).mean())
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson's correlation in [-1, 1], in float64; 0.0 where either side is constant."""
+    x, y = (np.asarray(side, dtype=np.float64) for side in (predictions, labels))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    x, y = x - x.mean(), y - y.mean()
+    # Each side divided by its norm first: the product of two tiny variances would underflow.
+    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1, 1))

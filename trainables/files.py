@@ -1,0 +1,57 @@
+"""Where tritune keeps what it can make again, and writing files that are whole or not there."""
+
+import functools
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The folder for tokens, made encoders and downloaded rows; created for its owner alone (mode 0700).
+
+    `$TRITUNE_CACHE`, else `$XDG_CACHE_HOME/tritune`, else `~/.cache/tritune`.
+
+    Raises:
+        ValueError: the folder cannot be made or written to.
+    """
+    named = os.environ.get("TRITUNE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(named).expanduser() if named else Path(base) / "tritune"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder}: the cache folder cannot be made ({error.strerror}); set TRITUNE_CACHE") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: the cache folder cannot be written to; set TRITUNE_CACHE")
+    return folder.resolve()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex; computed once a process for a file that stays as it is."""
+    stat = path.stat()
+    return _sha256_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file aside, syncs it and renames it: a reader sees the old file or the new one, never half of one.
+
+    Folders on the way are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""Everything a trial needs from outside, found and checked before torch is imported: all mistakes in one message."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from trainables.config import ConfigError, TrialConfig
+from trainables.data.reading import load_rows
+from trainables.data.tokens import TokenStore, tokenise
+from trainables.encoder_files import EncoderFiles, find_encoder
+from trainables.tasks import TASKS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a trial starts from.
+
+    Attributes:
+        config: the trial's, with `budget_examples` filled in.
+        files: of the encoder.
+        store: tokens of all splits.
+    """
+
+    config: TrialConfig
+    files: EncoderFiles
+    store: TokenStore
+
+
+def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
+    """Finds the encoder, opens (or first makes) the tokens, and resolves the config.
+
+    Args:
+        config: of the trial.
+        store: tokens that are open already, made with the same `data` and `encoder`.
+
+    Raises:
+        ConfigError: what is wrong with the encoder, with the data, and with how they and the config fit, all at once.
+    """
+    problems: list[str] = []
+    files = _try(lambda: find_encoder(config.encoder.name), problems)
+    if files is not None and config.data.max_tokens > files.max_positions:
+        problems.append(
+            f"data.max_tokens <= {files.max_positions} must hold for encoder {config.encoder.name}, "
+            f"but got {config.data.max_tokens}"
+        )
+    if store is None and not problems:
+        store = _try(lambda: tokenise(config.data, config.encoder), problems)
+    elif store is None:
+        _try(lambda: load_rows(config.data), problems)
+    if store is not None:
+        config = _try(lambda: resolve(config, store), problems) or config
+    if problems or files is None or store is None:
+        raise ConfigError(problems)
+    return Inputs(config, files, store)
+
+
+def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
+    """The config with `budget_examples` filled in: one pass over all training rows of the tasks that its phases train.
+
+    Raises:
+        ConfigError: a task that trains has no training rows, one has no dev rows, or there are more reports than examples.
+    """
+    trained = [name for name in TASKS if any(name in phase.tasks for phase in config.phases)]
+    rows = {name: store.table(name, "train").num_rows for name in trained}
+    problems = [f"{config.data.source}: no training rows for {name}" for name, count in rows.items() if count == 0]
+    problems += [f"{config.data.source}: no dev rows for {name}" for name in TASKS if store.table(name, "dev").num_rows == 0]
+    budget = config.budget_examples or sum(rows.values())
+    if config.num_reports > budget:
+        problems.append(f"num_reports <= budget_examples must hold, but got {config.num_reports} and {budget}")
+    if problems:
+        raise ConfigError(problems)
+    return config.model_copy(update={"budget_examples": budget})
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """`path: value here, value there` for each leaf in which two trees of plain values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [*one, *(key for key in other if key not in one)]
+        pairs = [(key, one.get(key), other.get(key)) for key in keys]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(index, *pair) for index, pair in enumerate(zip(one, other, strict=True))]
+    else:
+        return [] if one == other else [f"{path}: {one!r}, {other!r}"]
+    return [line for key, a, b in pairs for line in differences(a, b, f"{path}.{key}".lstrip("."))]
+
+
+def _try(action: Callable[[], T], problems: list[str]) -> T | None:
+    """What `action` gives, or None after adding its user error to `problems`."""
+    try:
+        return action()
+    except ValueError as error:
+        problems += getattr(error, "problems", [str(error)])
+        return None

@@ -1,0 +1,228 @@
+"""BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) over unpadded batches, with Hugging Face's weights.
+
+The same numbers as `transformers.BertModel` on padded batches, without the work on padding and without importing transformers.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trainables.model.dropout import draw_mask, dropout
+from trainables.model.unpadded import AttentionPlan, attend, plan_attention
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+
+_EMBEDDING_NAMES = {
+    "word_embeddings": "embeddings.word_embeddings",
+    "position_embeddings": "embeddings.position_embeddings",
+    "segment_embeddings": "embeddings.token_type_embeddings",
+    "embedding_norm": "embeddings.LayerNorm",
+    "pooler": "pooler.dense",
+}
+_LAYER_NAMES = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+
+
+def hugging_face_name(name: str) -> str:
+    """Hugging Face's name of one of `Encoder`'s weights: `layers.0.query.bias` -> `encoder.layer.0.attention.self.query.bias`."""
+    parts = name.split(".")
+    if parts[0] == "layers":
+        return ".".join(["encoder.layer", parts[1], _LAYER_NAMES[parts[2]], *parts[3:]])
+    return ".".join([_EMBEDDING_NAMES[parts[0]], *parts[1:]])
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The encoder's last hidden states, unpadded; of all tokens, or of each sequence's first alone.
+
+    Attributes:
+        states: `[total_tokens, hidden]`, sequences end to end.
+        starts: int64 `[num_sequences]`, row of each sequence's first token ([CLS]).
+        sequence_of_token: int64 `[total_tokens]`.
+        lengths: float `[num_sequences]`, tokens of each sequence.
+    """
+
+    states: Tensor
+    starts: Tensor
+    sequence_of_token: Tensor
+    lengths: Tensor
+
+
+class Encoder(nn.Module):
+    """BERT's embeddings and layers.
+
+    Args:
+        config: the checkpoint's parsed `config.json`.
+        weights: its tensors in Hugging Face's names; names of other parts of a checkpoint (`cls.*`) are passed over.
+        dropout: after embeddings, on attention probabilities and after each dense layer that is added to the residual.
+
+    Raises:
+        ValueError: weights are missing or of another shape than the config says.
+    """
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor], *, dropout: float) -> None:
+        super().__init__()
+        self.config = dict(config)
+        self.dropout = dropout
+        self.hidden_size: int = config["hidden_size"]
+        self.num_heads: int = config["num_attention_heads"]
+        self.max_positions: int = config["max_position_embeddings"]
+        with torch.device("meta"):  # nothing is drawn from torch's global generator
+            self._build(has_pooler="pooler.dense.weight" in _plain_names(weights))
+        self._load(_plain_names(weights))
+
+    @classmethod
+    def from_file(cls, config: Mapping[str, Any], weights: Path, *, dropout: float) -> "Encoder":
+        """The encoder in a `model.safetensors`."""
+        return cls(config, load_file(weights), dropout=dropout)
+
+    def _build(self, *, has_pooler: bool) -> None:
+        config, width = self.config, self.hidden_size
+        eps = config.get("layer_norm_eps", 1e-12)
+        # A dense gradient of this table is mostly zeros, and to clear it costs a tenth of a step (see `optimizers.RowGradients`).
+        self.word_embeddings = nn.Embedding(config["vocab_size"], width, sparse=True)
+        self.position_embeddings = nn.Embedding(self.max_positions, width)
+        self.segment_embeddings = nn.Embedding(config.get("type_vocab_size", 2), width)
+        self.embedding_norm = nn.LayerNorm(width, eps=eps)
+        self.layers = nn.ModuleList(_Layer(self.config, self.dropout) for _ in range(config["num_hidden_layers"]))
+        # Not used here; kept, untrained, so that what is saved is the whole checkpoint again.
+        self.pooler = nn.Linear(width, width).requires_grad_(False) if has_pooler else None
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        names = {name: hugging_face_name(name) for name in self.state_dict()}
+        missing = [theirs for theirs in names.values() if theirs not in weights]
+        if missing:
+            raise ValueError(f"the encoder's weights lack {len(missing)} tensors, the first is {missing[0]}")
+        for name, tensor in self.state_dict().items():
+            if weights[names[name]].shape != tensor.shape:
+                shape = list(weights[names[name]].shape)
+                raise ValueError(f"{names[name]} must have the shape {list(tensor.shape)} of the config, but got {shape}")
+        # Cloned: tensors that still lie in the mapped file are unaligned, and sums then differ in their last digits.
+        self.load_state_dict({name: weights[theirs].float().clone() for name, theirs in names.items()}, assign=True)
+        self.requires_grad_(True)
+        if self.pooler is not None:
+            self.pooler.requires_grad_(False)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor,
+        lengths: np.ndarray,
+        *,
+        generator: torch.Generator | None,
+        embeddings: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> Hidden:
+        """Hidden states of sequences that lie end to end.
+
+        Args:
+            token_ids: int64 `[total_tokens]`.
+            segment_ids: int64 `[total_tokens]`, 0 or 1.
+            lengths: int64 `[num_sequences]` on the CPU.
+            generator: of the dropout masks; None: no dropout.
+            embeddings: `[total_tokens, hidden]` instead of what `embed` gives (SMART perturbs it).
+            first_tokens_only: give the states of the [CLS] tokens alone; the same numbers, without most of the last layer's work.
+        """
+        if embeddings is None:
+            embeddings = self.embed(token_ids, segment_ids, lengths)
+        plan = plan_attention(lengths, self.num_heads, embeddings.device)
+        starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(embeddings.device)
+        states = dropout(embeddings, self.dropout, generator)
+        for number, layer in enumerate(self.layers, start=1):
+            rows = starts if first_tokens_only and number == len(self.layers) else None
+            states = layer(states, plan, generator, rows)
+        return _hidden(states, np.ones_like(lengths) if first_tokens_only else lengths)
+
+    def embed(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray) -> Tensor:
+        """The embedding layer's output, after its layer norm and before its dropout: `[total_tokens, hidden]`."""
+        starts = np.cumsum(lengths) - lengths
+        positions = torch.from_numpy(np.arange(int(lengths.sum())) - np.repeat(starts, lengths)).to(token_ids.device)
+        summed = self.word_embeddings(token_ids) + self.position_embeddings(positions) + self.segment_embeddings(segment_ids)
+        normed: Tensor = self.embedding_norm(summed)
+        return normed
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes `config.json` and `model.safetensors` as `transformers.AutoModel.from_pretrained` reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = json.dumps({**self.config, "architectures": ["BertModel"]}, indent=2, sort_keys=True) + "\n"
+        (folder / "config.json").write_text(config, encoding="utf-8")
+        tensors = {hugging_face_name(name): tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    @torch.no_grad()
+    def load_weights(self, file: Path) -> None:
+        """Fills the weights from a `model.safetensors` that `save_pretrained` wrote."""
+        saved = load_file(file)
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(saved[hugging_face_name(name)])
+
+
+class _Layer(nn.Module):
+    """One post-norm transformer layer."""
+
+    def __init__(self, config: Mapping[str, Any], dropout: float) -> None:
+        super().__init__()
+        width, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
+        self.num_heads: int = config["num_attention_heads"]
+        self.dropout = dropout
+        self.activation = ACTIVATIONS[config.get("hidden_act", "gelu")]
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.attention_output = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.intermediate, self.output = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.output_norm = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, states: Tensor, plan: AttentionPlan, generator: torch.Generator | None, rows: Tensor | None) -> Tensor:
+        """The layer's output `[total_tokens, hidden]`, or `[len(rows), hidden]` for the tokens that `rows` names."""
+        masks = [_probability_mask(g.num_sequences * self.num_heads, g.length, self.dropout, generator) for g in plan.groups]
+        context = attend(self.query(states), self.key(states), self.value(states), plan, masks)
+        if rows is not None:
+            context, states = context[rows], states[rows]
+        states = self.attention_norm(dropout(self.attention_output(context), self.dropout, generator) + states)
+        inner = self.activation(self.intermediate(states))
+        normed: Tensor = self.output_norm(dropout(self.output(inner), self.dropout, generator) + states)
+        return normed
+
+
+def _probability_mask(rows: int, length: int, p: float, generator: torch.Generator | None) -> Tensor | None:
+    if generator is None or p == 0:
+        return None
+    return draw_mask(torch.Size((rows, length, length)), p, generator)
+
+
+def _hidden(states: Tensor, lengths: np.ndarray) -> Hidden:
+    starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(states.device)
+    sequence_of_token = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(states.device)
+    return Hidden(states, starts, sequence_of_token, torch.from_numpy(lengths).to(states.device, states.dtype))
+
+
+def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without the `bert.` of models with a pretraining head, and with today's names of layer norms."""
+    renamed = {}
+    for name, tensor in weights.items():
+        plain = (
+            name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        )
+        renamed[plain] = tensor
+    return renamed

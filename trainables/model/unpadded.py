@@ -1,0 +1,180 @@
+"""Attention over sequences that lie end to end: which pads only inside a few groups of sequences of like length.
+
+A batch of sentences padded to its longest is half padding.  Here everything but attention works on `[total_tokens, hidden]`;
+attention gathers queries, keys and values into up to four padded groups, one index doing the padding and the split into heads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_GROUPS = 4
+_GROUP_COST = 20_000  # what one more group costs in small kernels, in padded query-key pairs
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences attended to together: `num_sequences` of them padded to `length`; `mask` is None where none is shorter.
+
+    `mask`: `[num_sequences, 1, 1, length]`, 0 at tokens and the lowest float at padding.
+    """
+
+    num_sequences: int
+    length: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """How the tokens of one batch meet in attention.
+
+    A slot is one (sequence, attention head, position) of the padded groups, groups one after the other.
+
+    Attributes:
+        groups: in order of length.
+        slot_rows: `[num_slots]`, row of the `[total * num_heads, head_size]` tokens that fills each slot; padding repeats row 0.
+        slot_used: `[num_slots, 1]` float, 0 at padding; None where there is none.
+        token_slots: `[total * num_heads]`, slot of each row.
+    """
+
+    groups: tuple[Group, ...]
+    slot_rows: Tensor
+    slot_used: Tensor | None
+    token_slots: Tensor
+
+
+def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) -> AttentionPlan:
+    """The plan for sequences of these lengths.
+
+    Args:
+        lengths: int64 `[num_sequences]`, each >= 1.
+        num_heads: attention heads.
+        device: where the index tensors go.
+    """
+    starts = np.cumsum(lengths) - lengths
+    token_slots = np.empty((int(lengths.sum()), num_heads), dtype=np.int64)
+    groups, slot_rows, first_slot = [], [], 0
+    for members in group_by_length(lengths):
+        inner, length = lengths[members], int(lengths[members].max())
+        used = np.arange(length) < inner[:, None]  # [n, L]
+        tokens = np.where(used, starts[members][:, None] + np.arange(length), 0)
+        rows = tokens[:, None, :] * num_heads + np.arange(num_heads)[:, None]  # [n, heads, L]
+        slots = first_slot + np.arange(rows.size).reshape(rows.shape)
+        token_slots[tokens[used]] = slots.transpose(0, 2, 1)[used]
+        slot_rows.append(np.where(used[:, None, :], rows, -1).ravel())
+        groups.append(Group(len(members), length, _key_mask(used, device)))
+        first_slot += rows.size
+    rows_of_slots = np.concatenate(slot_rows)
+    used_slots = rows_of_slots >= 0
+    slot_used = None if used_slots.all() else torch.from_numpy(used_slots[:, None].astype(np.float32)).to(device)
+    rows_to_gather = torch.from_numpy(np.maximum(rows_of_slots, 0)).to(device)
+    return AttentionPlan(tuple(groups), rows_to_gather, slot_used, torch.from_numpy(token_slots.ravel()).to(device))
+
+
+def group_by_length(lengths: np.ndarray, max_groups: int = MAX_GROUPS) -> list[np.ndarray]:
+    """Sequence numbers in up to `max_groups` groups, split where the padded query-key pairs plus a cost a group are fewest.
+
+    Dynamic programming over the different lengths; exact, and without a Python loop over sequences.
+    """
+    order = np.argsort(lengths, kind="stable")
+    sizes, first = np.unique(lengths[order], return_index=True)
+    before = np.append(first, len(lengths))
+    # cost[i, j]: one group of all sequences whose length is in sizes[i : j + 1]
+    counts = before[None, 1:] - before[:-1, None]
+    cost = np.where(counts > 0, counts * sizes[None, :] ** 2 + _GROUP_COST, np.inf)
+    best, cuts = cost[0], [np.zeros(len(sizes), dtype=np.int64)]
+    totals = [best[-1]]
+    for _ in range(min(max_groups, len(sizes)) - 1):
+        candidates = np.concatenate(([np.inf], best[:-1]))[:, None] + cost
+        cuts.append(candidates.argmin(axis=0))
+        best = candidates.min(axis=0)
+        totals.append(best[-1])
+    ends, end = [], len(sizes) - 1
+    for level in range(int(np.argmin(totals)), -1, -1):
+        start = int(cuts[level][end])
+        ends.append((int(before[start]), int(before[end + 1])))
+        end = start - 1
+    return [order[low:high] for low, high in reversed(ends)]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, masks: Sequence[Tensor | None]) -> Tensor:
+    """Softmax attention within each sequence: `softmax(q k^T / sqrt(head_size)) v`.
+
+    Args:
+        query: `[total, hidden]`.
+        key: `[total, hidden]`.
+        value: `[total, hidden]`.
+        plan: of the batch.
+        masks: of each group's attention probabilities, `[num_sequences * heads, length, length]` (dropout), or None.
+
+    Returns:
+        `[total, hidden]`.
+    """
+    total, hidden = query.shape
+    num_heads = len(plan.token_slots) // total
+    head_size = hidden // num_heads
+    sizes = [group.num_sequences * num_heads * group.length for group in plan.groups]
+    slots = [_pad(x.view(-1, head_size), plan).split(sizes) for x in (query * head_size**-0.5, key, value)]
+    contexts = [
+        _attend_group(parts, group, mask) for parts, group, mask in zip(zip(*slots, strict=True), plan.groups, masks, strict=True)
+    ]
+    out: Tensor = _Unpad.apply(contexts[0] if len(contexts) == 1 else torch.cat(contexts), plan)  # type: ignore[no-untyped-call]
+    return out.view(total, hidden)
+
+
+def _pad(rows: Tensor, plan: AttentionPlan) -> Tensor:
+    slots: Tensor = _Pad.apply(rows, plan)  # type: ignore[no-untyped-call]
+    return slots
+
+
+def _attend_group(slots: tuple[Tensor, ...], group: Group, mask: Tensor | None) -> Tensor:
+    """Attention over one group's slots of query, key and value, each `[num_slots, head_size]`."""
+    head_size = slots[0].shape[1]
+    query, key, value = (x.view(-1, group.length, head_size) for x in slots)
+    scores = torch.bmm(query, key.transpose(1, 2))
+    if group.mask is not None:
+        by_sequence = scores.view(group.num_sequences, -1, group.length, group.length)
+        scores = by_sequence.add_(group.mask).view(scores.shape)
+    probabilities = scores.softmax(-1)
+    if mask is not None:
+        probabilities = probabilities * mask
+    return torch.bmm(probabilities, value).flatten(0, 1)
+
+
+def _key_mask(used: np.ndarray, device: torch.device) -> Tensor | None:
+    if used.all():
+        return None
+    lowest = np.finfo(np.float32).min
+    return torch.from_numpy(np.where(used, np.float32(0), lowest)[:, None, None, :]).to(device)
+
+
+class _Pad(torch.autograd.Function):
+    """Rows of tokens to slots; a gather both ways, where autograd would scatter (padding takes no gradient)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, plan: AttentionPlan) -> Tensor:
+        ctx.plan = plan
+        return rows.index_select(0, plan.slot_rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.index_select(0, ctx.plan.token_slots), None
+
+
+class _Unpad(torch.autograd.Function):
+    """Slots back to rows of tokens: the inverse of `_Pad`."""
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, plan: AttentionPlan) -> Tensor:
+        ctx.plan = plan
+        return slots.index_select(0, plan.token_slots)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        plan: AttentionPlan = ctx.plan
+        padded = gradient.index_select(0, plan.slot_rows)
+        return padded if plan.slot_used is None else padded.mul_(plan.slot_used), None

@@ -1,0 +1,75 @@
+"""SMART's smoothness-inducing adversarial regularizer (Jiang et al. 2020, https://arxiv.org/abs/1911.03437, eq. 2 and 3).
+
+How much a prediction changes when every token's embedding is moved by a little in the worst direction.  One ascent step.
+
+Departures from the paper and from its authors' code (https://github.com/namisan/mt-dnn):
+- The perturbed passes draw the same dropout masks as the clean one, so that the term measures the perturbation alone.
+- Gradients flow into both sides of the divergence.
+- As in the authors' code the perturbation is not projected into a ball; it is `noise + step_size * direction`, where theirs
+  normalises the sum of noise and step once more.
+- The direction comes from the gradient of the divergence summed over a task's examples (as theirs), so that it does not
+  depend on the batch size.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trainables.config import SmartConfig
+from trainables.data.batching import Batch
+from trainables.model.multitask import MultitaskModel
+from trainables.objectives.losses import DIVERGENCES
+from trainables.tasks import TASKS
+
+
+def smart_terms(
+    model: MultitaskModel,
+    batches: Sequence[Batch],
+    clean: Mapping[str, Tensor],
+    embeddings: Tensor,
+    *,
+    config: SmartConfig,
+    masks: torch.Generator | None,
+    masks_state: Tensor | None,
+    noise: torch.Generator,
+) -> dict[str, Tensor]:
+    """The regularizer of each task: mean divergence between perturbed and clean predictions, a scalar >= 0.
+
+    Exactly 0 where `step_size` and `noise_std` are 0.
+
+    Args:
+        model: of the trial.
+        batches: of the step.
+        clean: the model's predictions for `batches` from `embeddings`, with the masks drawn from `masks_state` on.
+        embeddings: `[total_tokens, hidden]`, output of the embedding layer.
+        config: step size, noise and epsilon.
+        masks: generator of the dropout masks (None: no dropout).
+        masks_state: state of `masks` before the clean pass.
+        noise: generator of the starting noise.
+    """
+    fixed = {task: predictions.detach() for task, predictions in clean.items()}
+    start = torch.empty_like(embeddings).normal_(generator=noise).mul_(config.noise_std).requires_grad_()
+    _rewind(masks, masks_state)
+    distance = _divergences(model(batches, generator=masks, embeddings=embeddings.detach() + start), fixed, reduce=torch.sum)
+    (gradient,) = torch.autograd.grad(torch.stack(list(distance.values())).sum(), start)
+    perturbation = start.detach() + config.step_size * ascent_direction(gradient, config.epsilon)
+    _rewind(masks, masks_state)
+    return _divergences(model(batches, generator=masks, embeddings=embeddings + perturbation), clean, reduce=torch.mean)
+
+
+def ascent_direction(gradient: Tensor, epsilon: float) -> Tensor:
+    """`g / (max |g| + epsilon)` for each token: `[total_tokens, hidden]`, of inf-norm 1 where g is large beside epsilon."""
+    return gradient / (gradient.abs().amax(dim=1, keepdim=True) + epsilon)
+
+
+def _divergences(
+    predictions: Mapping[str, Tensor], others: Mapping[str, Tensor], *, reduce: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    return {task: reduce(DIVERGENCES[TASKS[task].target](inner, others[task])) for task, inner in predictions.items()}
+
+
+def _rewind(generator: torch.Generator | None, state: Tensor | None) -> None:
+    if generator is not None:
+        assert state is not None
+        generator.set_state(state)

@@ -1,0 +1,120 @@
+"""AdamW over parameter groups: encoder and heads, with and without weight decay; clipping; its state as named tensors."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import OptimizerConfig
+
+_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) over the trainable weights of `encoder` and `heads`.
+
+    Biases and layer norms are spared from decay.  The fused kernel is six times as fast on a CPU.  A weight without a gradient
+    (the head of a task that had no turn, an encoder that stands still) is not touched, decay included.
+
+    Args:
+        model: its weights' names start with `encoder.` or `heads.`.
+        config: the trial's `optimizer`; the rates are set by `set_lr`.
+    """
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups.setdefault((name.startswith("heads."), weight.ndim > 1), []).append(weight)
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": weights,
+                "lr_scale": config.head_lr_scale if of_heads else 1.0,
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (of_heads, decays), weights in groups.items()
+        ],
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True,
+    )
+    rows = RowGradients()
+    optimizer.register_step_pre_hook(rows.make_dense)
+    optimizer.register_step_post_hook(rows.clear)
+    return optimizer
+
+
+class RowGradients:
+    """Lets AdamW, whose every step moves every weight, train a table whose gradient comes as a few rows.
+
+    The rows are put into a dense gradient that is kept and of which only those rows are cleared again.  The numbers are those of
+    a dense gradient; what is spared is to allocate and clear the whole table, and to read it for norm and clipping.
+    """
+
+    def __init__(self) -> None:
+        self._dense: dict[Tensor, Tensor] = {}
+        self._rows: dict[Tensor, Tensor] = {}
+
+    def make_dense(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Gives each weight with a sparse gradient the dense one."""
+        for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+            if weight.grad is not None and weight.grad.is_sparse:
+                gradient = weight.grad.coalesce()
+                if weight not in self._dense:
+                    self._dense[weight] = torch.zeros_like(weight)
+                self._rows[weight] = gradient.indices()[0]
+                weight.grad = self._dense[weight].index_copy_(0, self._rows[weight], gradient.values())
+
+    def clear(self, *_: Any) -> None:
+        """Clears the rows and takes the dense gradients away."""
+        for weight, rows in self._rows.items():
+            self._dense[weight].index_fill_(0, rows, 0)
+            weight.grad = None
+        self._rows.clear()
+
+
+def clip_gradients(weights: Iterable[Tensor], max_norm: float | None) -> Tensor:
+    """Scales all gradients so that their joint 2-norm is at most `max_norm` (None: leaves them).
+
+    Returns:
+        The norm before that, a scalar.
+
+    Source: Pascanu et al. 2013 (https://arxiv.org/abs/1211.5063), algorithm 1.
+    """
+    values = []
+    for weight in weights:
+        if weight.grad is not None and weight.grad.is_sparse:
+            weight.grad = weight.grad.coalesce()  # rows that occur twice must be summed before a norm is taken
+            values.append(weight.grad.values())
+        elif weight.grad is not None:
+            values.append(weight.grad)
+    norm = torch.nn.utils.get_total_norm(values, foreach=True)
+    if max_norm is not None:
+        torch._foreach_mul_(values, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the encoder's learning rate; the heads follow at `head_lr_scale` times it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as tensors named `exp_avg.encoder.layers.0.query.weight`; empty before the first step."""
+    return {
+        f"{key}.{name}": optimizer.state[weight][key]
+        for name, weight in model.named_parameters()
+        if weight in optimizer.state
+        for key in _STATE
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimizer_tensors` gave."""
+    optimizer.state.clear()
+    for name, weight in model.named_parameters():
+        if f"step.{name}" in tensors:
+            # Cloned off the mapped file: an aligned copy gives the same last digits as the tensor that was saved.
+            optimizer.state[weight] = {key: tensors[f"{key}.{name}"].to(weight.device, copy=True) for key in _STATE}

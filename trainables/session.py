@@ -1,0 +1,148 @@
+"""One trial in one folder: a trainer, its checkpoints, its best model and its log.
+
+    checkpoints/report-0003/   all of the state after report 3; the newest two are kept
+    best/                      the model of the report with the best score (see `model.files`), with `metrics.json`
+    log.txt                    a line for each report and each thing out of the ordinary
+
+`python -m trainables.train` and a search run this very code.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trainables.checkpoints import MANIFEST, keep_newest, link_or_copy, newest_good, remove_leftovers, verify, write_checkpoint
+from trainables.config import TrialConfig
+from trainables.data.tokens import TokenStore
+from trainables.trainer import Metrics, Trainer
+
+NUM_KEPT = 2
+_STATE_FILES = ("optimizer.safetensors", "generators.safetensors", "state.json", MANIFEST)
+
+
+class TrialSession:
+    """Trains a trial, and goes on from the newest good checkpoint where there is one.
+
+    Args:
+        config: of the trial.
+        folder: of the trial; made if need be.
+        token_store: tokens that are open already.
+        say: is called with each line of the log.
+
+    Attributes:
+        trainer: the trainer.
+        folder: the trial's folder.
+        resumed_from: the checkpoint it goes on from, or None.
+
+    Raises:
+        ConfigError: encoder or data cannot be used.
+        ValueError: the folder's checkpoints are those of another config, encoder or data.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        *,
+        token_store: TokenStore | None = None,
+        say: Callable[[str], object] | None = None,
+    ) -> None:
+        self.trainer = Trainer(config, token_store=token_store)
+        self.folder = folder
+        self._say = say
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        self.resumed_from = newest_good(self._checkpoints, self._log_damage)
+        if self.resumed_from is not None:
+            self.trainer.load(self.resumed_from)
+            self._log(f"goes on from {self.resumed_from.name}")
+            self._keep_best()
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def best_folder(self) -> Path:
+        """Where the best model so far lies, once there is a report."""
+        return self.folder / "best"
+
+    @property
+    def best(self) -> Metrics:
+        """The report with the best score so far, the earliest of equals."""
+        return max(self.trainer.history, key=lambda metrics: metrics["score"])
+
+    @property
+    def done(self) -> bool:
+        """True after the last report."""
+        return self.trainer.done
+
+    def next_report(self, known: int | None = None) -> Metrics:
+        """The report after the first `known` ones, trained for if it is not there yet.
+
+        Trained reports are safe on disk before they are given: checkpoint, best model, log.
+
+        Args:
+            known: reports that the caller has; None: all that were given or loaded.  Where the checkpoint is ahead of the
+                caller, the report comes from its history; where it is behind (the newer ones were lost), it is trained again.
+
+        Raises:
+            Diverged: training has no finite numbers any more.
+            RuntimeError: there is no report after `known`.
+            OSError: the checkpoint cannot be written; the one before is still there.
+        """
+        known = len(self.trainer.history) if known is None else known
+        while len(self.trainer.history) <= known:
+            metrics = self.trainer.advance()
+            self._write_checkpoint()
+            self._log(describe(metrics, self.trainer.config.num_reports))
+        return dict(self.trainer.history[known])
+
+    def _write_checkpoint(self) -> None:
+        write_checkpoint(self._checkpoints, f"report-{len(self.trainer.history):04d}", self.trainer.save)
+        self._keep_best()
+        keep_newest(self._checkpoints, NUM_KEPT)
+
+    def _keep_best(self) -> None:
+        """Makes `best/` the model of the best report, if that is the newest one and is not there already.
+
+        The files are second names of the checkpoint's: they cost no time and no space.
+        """
+        if self.best != self.trainer.history[-1] or self._saved_best() == self.best:
+            return
+        checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
+        write_checkpoint(self.folder, self.best_folder.name, lambda folder: self._fill_best(checkpoint, folder))
+
+    def _fill_best(self, checkpoint: Path, folder: Path) -> None:
+        for file in checkpoint.rglob("*"):
+            name = file.relative_to(checkpoint)
+            if file.is_file() and str(name) not in _STATE_FILES:
+                link_or_copy(file, folder / name)
+        (folder / "metrics.json").write_text(json.dumps(self.best, indent=1) + "\n", encoding="utf-8")
+
+    def _saved_best(self) -> Metrics | None:
+        if verify(self.best_folder):
+            return None
+        metrics: Metrics = json.loads((self.best_folder / "metrics.json").read_text(encoding="utf-8"))
+        return metrics
+
+    def _log_damage(self, problems: list[str]) -> None:
+        for problem in problems:
+            self._log(f"passed over: {problem}")
+
+    def _log(self, line: str) -> None:
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        if self._say is not None:
+            self._say(line)
+
+
+def describe(metrics: Metrics, num_reports: int) -> str:
+    """A report in one line, for people."""
+    return (
+        f"report {metrics['report']}/{num_reports}: {metrics['examples']} examples, score {metrics['score']:.4f} "
+        f"(sst {metrics['sst_accuracy']:.4f}, qqp {metrics['qqp_accuracy']:.4f}, sts {metrics['sts_pearson']:.4f}), "
+        f"loss {metrics['loss']:.4f}, lr {metrics['lr']:.2e}, {metrics['train_seconds']:.1f} s training at "
+        f"{metrics['tokens_per_second']:.0f} tokens/s, {metrics['eval_seconds']:.1f} s scoring"
+    )

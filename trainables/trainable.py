@@ -1,0 +1,84 @@
+"""A trial as Ray Tune sees it: the one file here that has heard of Ray.  It runs `trainables.session`, as `train` does.
+
+The worker process is kept from trial to trial (`reset_config`).  Ray's own checkpoints are not used: a session finds
+the newest good checkpoint in its trial's folder by itself, whether Ray starts it again after its worker died or a new
+driver does.
+"""
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+
+from trainables.config import TrialConfig
+
+REPORT_KEY = "report_json"
+"""Result key of a report, as JSON: Tune would flatten a mapping."""
+FAILURE_KEY = "failure_json"
+"""Result key of a failure: JSON with `reason` and `detail`."""
+
+
+class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
+    """One trial, one report a step.
+
+    Its config is an order of `tuner.referee`: `number`, `config` (a `TrialConfig` as plain values), `folder`, `known_reports`.
+    It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Notes the order; the session is opened at the first step, where a failure can be reported."""
+        self._folder = Path(config["folder"])
+        self._tree: dict[str, Any] = config["config"]
+        self._known_reports: int = config["known_reports"]
+        self._session: Any = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Lets go of the last trial and takes the next."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next report, or why there is none."""
+        try:
+            report = self._next_report()
+        except Exception as error:
+            self._write_traceback()
+            return {FAILURE_KEY: json.dumps({"reason": failure_reason(error), "detail": _one_line(error)})}
+        self._known_reports = int(report["report"])
+        return {REPORT_KEY: json.dumps(report)}
+
+    def _next_report(self) -> dict[str, Any]:
+        if self._session is None:
+            from trainables.session import TrialSession  # torch: a second, and only workers need it
+
+            self._session = TrialSession(TrialConfig.parse(self._tree), self._folder)
+        return dict(self._session.next_report(known=self._known_reports))
+
+    def _write_traceback(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's interface
+        """Nothing: the session has saved itself before it reported."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: the session finds its own."""
+
+
+def failure_reason(error: BaseException) -> str:
+    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    text = str(error).lower()
+    if "Diverged" in names:
+        return "diverged"
+    if names & {"MemoryError", "OutOfMemoryError"} or "out of memory" in text or "can't allocate memory" in text:
+        return "out_of_memory"
+    return "error"
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

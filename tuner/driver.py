@@ -1,0 +1,189 @@
+"""One driver at work on one search: from the locked folder to the leaderboard."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from reports.leaderboard import print_leaderboard
+from trainables.config import ConfigError, write_yaml
+from tuner import search_folder
+from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
+from tuner.export import ExportError, export_best
+from tuner.housekeeping import sweep
+from tuner.ledger import Ledger, TrialRecord
+from tuner.lineage import describe_code_and_machine
+from tuner.prepare import SearchPlan
+from tuner.progress import Progress, Tally
+from tuner.referee import Referee
+from tuner.samplers import grid_points
+from tuner.tracking import MirrorProcess, default_tracking_uri
+
+_MIRROR_SECONDS = 20.0
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
+    """Runs a search until it is done, its time is up or somebody interrupts it; prints what came of it.
+
+    Args:
+        folder: of the search; made if `is_new`.
+        plan: checked.
+        is_new: begin, or go on.
+        quiet: print the result alone.
+
+    Returns:
+        Exit code: 0 done, 1 every trial failed, 130 interrupted.
+
+    Raises:
+        ConfigError: the machine is too small for one trial, or another driver is at work here.
+    """
+    console = Console(highlight=False)
+    slots = _slots(plan)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with search_folder.locked(folder):
+        ledger = _begin(folder, plan) if is_new else _go_on(folder, plan)
+        if not quiet:
+            _announce(console, folder, plan, slots)
+        with MirrorProcess(folder) as mirror:
+            interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
+            remaining = _num_unfinished(ledger, plan)
+            exported = _export(ledger, folder)
+            ledger.set_header("ended", "stopped" if remaining else "complete")
+            mirrored = mirror.close(_MIRROR_SECONDS)
+    print_leaderboard(folder, console)
+    for line in [exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan)]:
+        console.print(line, markup=False, soft_wrap=True)
+    if remaining:
+        console.print(f"{remaining} trials are still to be done: python -m tuner.search --resume {folder}", soft_wrap=True)
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if remaining or any(record.score is not None for record in ledger.records()) else EXIT_FAILED
+
+
+def _slots(plan: SearchPlan) -> int:
+    """Trials at once.
+
+    Raises:
+        ConfigError: not even one fits.
+    """
+    settings, cpus, gpus = plan.settings, count_cpus(), count_gpus()
+    slots = num_slots(settings, cpus, gpus)
+    if slots == 0:
+        raise ConfigError(
+            [
+                f"a trial needs {settings.cpus_per_trial} CPUs and {settings.gpus_per_trial:g} GPUs, "
+                f"but this machine has {cpus} CPUs and {gpus} GPUs; see --cpus-per-trial, --gpus-per-trial"
+            ]
+        )
+    return slots
+
+
+def _begin(folder: Path, plan: SearchPlan) -> Ledger:
+    header = {"id": uuid.uuid4().hex, "name": folder.resolve().name, **plan.header(), "lineage": describe_code_and_machine()}
+    ledger = Ledger.create(folder, {**header, "ended": None})
+    if plan.settings.searcher == "grid":
+        ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
+    _write_settings(folder, plan)
+    return ledger
+
+
+def _go_on(folder: Path, plan: SearchPlan) -> Ledger:
+    ledger = Ledger.open(folder)
+    for key, value in {**plan.header(), "ended": None}.items():
+        ledger.set_header(key, value)
+    if plan.settings.searcher == "grid":
+        ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
+    _write_settings(folder, plan)
+    return ledger
+
+
+def _write_settings(folder: Path, plan: SearchPlan) -> None:
+    """For people; the ledger is what counts."""
+    write_yaml(
+        {"settings": plan.settings.to_tree(), "space": plan.space.to_tree(), "config": plan.base.to_tree()},
+        folder / search_folder.SETTINGS_FILE,
+    )
+
+
+def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console: Console, *, quiet: bool) -> bool:
+    """Runs the trials; True where somebody interrupted."""
+    listeners: list[Callable[[str, TrialRecord], None]] = []
+
+    def tell_all(event: str, record: TrialRecord) -> None:
+        for listener in listeners:
+            listener(event, record)
+
+    attributes = {**describe_code_and_machine(), "data_hashes": plan.data_hashes, "encoder_sha256": plan.encoder_sha256}
+    referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
+    ledger.set_header("rungs", list(referee.rung_reports))
+    progress = Progress(folder.name, _tally(ledger, plan, referee), referee.rungs.table, console, quiet=quiet)
+
+    def sweep_at_end(event: str, _record: TrialRecord) -> None:
+        if event == "end":
+            sweep(folder, ledger.records(), plan.settings.keep_models)
+
+    listeners += [progress, sweep_at_end]
+    if referee.num_to_start == 0:
+        return False
+    try:
+        with progress, local_ray(count_cpus(), count_gpus()) as scratch:
+            from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
+
+            return run_trials(referee, plan.settings, num_slots=slots, scratch=scratch)
+    except KeyboardInterrupt:
+        return True
+
+
+def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
+    return Tally(
+        num_trials=plan.settings.trials,
+        num_reports=plan.base.num_reports,
+        full_budget=plan.base.budget_examples or 0,
+        reduction_factor=plan.settings.reduction_factor,
+        rung_reports=referee.rung_reports,
+        records={record.number: record for record in ledger.records()},
+    )
+
+
+def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
+    records = ledger.records()
+    return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
+
+
+def _export(ledger: Ledger, folder: Path) -> str:
+    """Exports the best so far; a line that says what came of it."""
+    try:
+        best, record = export_best(folder, ledger=ledger)
+    except ExportError as error:
+        return str(error)
+    return f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"
+
+
+def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> None:
+    settings, base = plan.settings, plan.base
+    rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
+    lines = [
+        f"search {folder}: {settings.trials} trials of space {plan.space.name} ({len(plan.space.dimensions)} dimensions), "
+        f"{settings.searcher}, {settings.early_stopping}, {slots} at once",
+        f"data {base.data.source}: training rows {rows}; a full trial sees {base.budget_examples} examples; "
+        f"encoder {base.encoder.name}",
+        *(f"left out: {line}" for line in plan.left_out[:10]),
+        *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _where_things_are(folder: Path, plan: SearchPlan) -> list[str]:
+    """What was written, each with the command that opens it."""
+    uri = plan.settings.tracking_uri or default_tracking_uri(folder)
+    opens = f"mlflow ui --backend-store-uri {uri}" if "://" in uri and not uri.startswith("http") else f"a browser at {uri}"
+    return [
+        f"leaderboard   python -m reports.leaderboard {folder}",
+        f"compare       {opens}",
+        f"best model    {folder / 'best'}/README.md",
+        f"train again   python -m trainables.train --config {folder / 'best' / 'config.yaml'}",
+        f"more trials   python -m tuner.search --resume {folder} --trials +8",
+    ]

@@ -1,0 +1,103 @@
+"""What is missing in MLflow: compares a run that is wanted with what is held of it; pure functions, no client.
+
+The operations come in an order in which a mirror may be killed after any of them: what is planned next, from what stands then,
+completes the run and sends nothing twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tuner.mirror_runs import Artifact, Point, Status, WantedRun
+
+WHOLE_TAG = "tritune.mirrored"
+
+
+@dataclass
+class HeldRun:
+    """What MLflow holds of one run; `steps` stays empty where nothing needs to be known of them."""
+
+    run_id: str
+    status: str = "RUNNING"
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    steps: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make the run, with the tags that it is found again by."""
+
+    run: WantedRun
+
+
+@dataclass(frozen=True)
+class Log:
+    """One `log_batch`."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
+class SetStatus:
+    """Reopen the run, or end it."""
+
+    status: Status
+    end_ms: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Upload one artifact; again is the same."""
+
+    artifact: Artifact
+
+
+Operation = Create | Log | SetStatus | Upload
+
+
+def plan_run(wanted: WantedRun, held: HeldRun | None) -> list[Operation]:
+    """The operations that turn what MLflow holds of a run into what is wanted of it; none where it is whole."""
+    operations: list[Operation] = []
+    if held is None:
+        operations.append(Create(wanted))
+        held = HeldRun("", tags=dict(wanted.tags))
+    if is_whole(wanted, held):
+        return []
+    if wanted.status == "RUNNING" != held.status:
+        operations.append(SetStatus("RUNNING", wanted.end_ms))
+    operations += _missing_logs(wanted, held)
+    if wanted.status not in ("RUNNING", held.status):
+        operations.append(SetStatus(wanted.status, wanted.end_ms))
+    if wanted.seal and held.tags.get(WHOLE_TAG) != wanted.seal:
+        operations += [Upload(artifact) for artifact in wanted.artifacts]
+        operations.append(Log(tags={WHOLE_TAG: wanted.seal}))
+    return operations
+
+
+def is_whole(wanted: WantedRun, held: HeldRun) -> bool:
+    """True where the run is over and all of it was sent, so that its history need not be read."""
+    return wanted.seal != "" and held.tags.get(WHOLE_TAG) == wanted.seal and held.status == wanted.status
+
+
+def count_missing(wanted: Mapping[int | None, WantedRun], held: Mapping[int | None, HeldRun] | None) -> tuple[int, int]:
+    """How many trials MLflow does not hold whole, and how many of their reports; all of them where it could not be asked."""
+    num_trials = num_reports = 0
+    for trial, run in wanted.items():
+        there = (held or {}).get(trial)
+        operations = plan_run(run, there)
+        num_trials += trial is not None and bool(operations)
+        num_reports += trial is not None and sum(isinstance(op, Log) and op.point is not None for op in operations)
+    return num_trials, num_reports
+
+
+def _missing_logs(wanted: WantedRun, held: HeldRun) -> list[Log]:
+    """One log a missing point; params and tags go with the first, or alone where no point is missing."""
+    changed = {f"tritune.now.{key}": value for key, value in wanted.params.items() if held.params.get(key, value) != value}
+    tags = {key: value for key, value in {**wanted.tags, **changed}.items() if held.tags.get(key) != value}
+    params = {key: value for key, value in wanted.params.items() if key not in held.params}
+    points = [point for point in wanted.points if point.step not in held.steps]
+    if not (points or tags or params):
+        return []
+    return [Log(tags, params, points[0] if points else None), *(Log(point=point) for point in points[1:])]

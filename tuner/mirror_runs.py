@@ -1,0 +1,245 @@
+"""What MLflow is to show of a search, from the ledger alone: one parent run, and one child a trial.
+
+The time of a point follows from the ledger, not from the clock: a point that is sent again is the same point.
+"""
+
+import getpass
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tuner.ledger import Report, TrialRecord
+from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
+
+SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
+CHILD_CURVE, PARENT_CURVE = "score", "best_score"
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+_STATUS: dict[str, Status] = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_METRICS = ("mean_score", "loss", "lr", "grad_norm", "examples_per_second", "tokens_per_second", "train_seconds", "eval_seconds")
+_MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
+
+
+@dataclass(frozen=True)
+class Point:
+    """All metrics at one step."""
+
+    step: int
+    timestamp_ms: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file to upload: `text`, or the content of `path`, under `name` (with `/` for folders)."""
+
+    name: str
+    path: Path | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WantedRun:
+    """What MLflow is to hold of one run.
+
+    Attributes:
+        trial: its number, None for the parent.
+        seal: value of the tag `tritune.mirrored` once everything here was sent; empty while the run is not over.
+    """
+
+    trial: int | None
+    name: str
+    status: Status
+    start_ms: int
+    end_ms: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    points: tuple[Point, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    seal: str = ""
+
+
+def wanted_runs(
+    header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path, *, over: bool
+) -> dict[int | None, WantedRun]:
+    """The parent run and the children of a search, as the ledger has them now.
+
+    Args:
+        header: the ledger's.
+        records: the ledger's, with `interrupted` where that is so.
+        folder: of the search; artifacts are looked for in it.
+        over: no driver is at work any more: then the parent ends, too.
+    """
+    common = _common_tags(header, folder)
+    children: dict[int | None, WantedRun] = {record.number: _child(record, common, folder) for record in records if record.config}
+    runs: dict[int | None, WantedRun] = {None: _parent(header, records, common, folder, over=over)}
+    return runs | children
+
+
+def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The trial that leads: by score among those with their full budget; where there is none, among those that did not fail."""
+    scored = [record for record in records if record.score is not None and record.state != "failed"]
+    complete = [record for record in scored if record.state == "complete"]
+    return max(complete or scored, key=lambda record: (record.score, -record.number), default=None)
+
+
+def clean_name(name: str) -> str:
+    """A config path in the characters that MLflow admits: `heads.*.kind` becomes `heads.all.kind`."""
+    return re.sub(r"[^\w.\- /:]", "_", name.replace("*", "all"))[:_MAX_KEY]
+
+
+def _child(record: TrialRecord, common: Mapping[str, str], folder: Path) -> WantedRun:
+    status = _STATUS.get(record.state, "RUNNING")
+    log = trial_folder(folder, record.number) / "log.txt"
+    artifacts = [Artifact("config.yaml", text=_yaml(record.config))] + ([Artifact("log.txt", log)] if log.is_file() else [])
+    tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state}
+    why = {"tritune.reason": record.reason, "tritune.detail": record.detail[:_MAX_TAG]}
+    params = {**record.assignment, "seed": record.config.get("seed"), "budget_examples": record.config.get("budget_examples")}
+    points = _points(record)
+    return WantedRun(
+        trial=record.number,
+        name=f"trial-{record.number:04d}",
+        status=status,
+        start_ms=_milliseconds(record.started),
+        end_ms=_milliseconds(record.ended) or max((p.timestamp_ms for p in points), default=_milliseconds(record.started)),
+        tags={**common, **tags, **{key: value for key, value in why.items() if value}},
+        params=_params(params),
+        points=points,
+        artifacts=tuple(artifacts) if status != "RUNNING" else (),
+        seal=f"{record.state}, {len(points)} reports" if status != "RUNNING" else "",
+    )
+
+
+def _parent(
+    header: Mapping[str, Any], records: Sequence[TrialRecord], common: Mapping[str, str], folder: Path, *, over: bool
+) -> WantedRun:
+    best = best_trial(records)
+    ended = header.get("ended")
+    state = (ended or "interrupted") if over else "running"
+    tags = {"tritune.state": state, **_best_tags(best)}
+    artifacts = _parent_artifacts(folder, best) if over else ()
+    started = [_milliseconds(record.started) for record in records if record.started]
+    return WantedRun(
+        trial=None,
+        name=str(header.get("name") or folder.name),
+        status="RUNNING" if not over else "FINISHED" if ended == "complete" else "KILLED",
+        start_ms=min(started, default=0),
+        end_ms=max((_milliseconds(record.ended) for record in records), default=0) or max(started, default=0),
+        tags={**common, **tags, **_lineage_tags(header)},
+        params=_params(_flat(header.get("settings") or {})),
+        points=_best_so_far(records),
+        artifacts=artifacts,
+        seal=f"{state}, {len(records)} trials, {_digest(artifacts)}" if over else "",
+    )
+
+
+def _points(record: TrialRecord) -> tuple[Point, ...]:
+    clock, out = float(_milliseconds(record.started)), []
+    for report in record.reports:
+        clock += 1000 * (float(report.get("train_seconds", 0)) + float(report.get("eval_seconds", 0)))
+        out.append(Point(int(report["budget"]), int(clock), _metrics(report)))
+    return tuple(out)
+
+
+def _metrics(report: Report) -> dict[str, float]:
+    """The numbers of a report that are worth a curve, `score` always."""
+    shown = {
+        key: float(value)
+        for key, value in report.items()
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (key in _METRICS or key.startswith("loss_") or key.endswith(("_accuracy", "_pearson")))
+    }
+    return {CHILD_CURVE: float(report["score"]), **{clean_name(key): value for key, value in shown.items()}}
+
+
+def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
+    """After so many ended trials (the step), the best score of those with their full budget."""
+    ended = sorted((r for r in records if r.ended is not None), key=lambda r: (r.ended, r.number))
+    best, out = None, []
+    for step, record in enumerate(ended, start=1):
+        if record.state == "complete" and record.score is not None:
+            best = max(best or record.score, record.score)
+        if best is not None:
+            out.append(Point(step, _milliseconds(record.ended), {PARENT_CURVE: best}))
+    return tuple(out)
+
+
+def _parent_artifacts(folder: Path, best: TrialRecord | None) -> tuple[Artifact, ...]:
+    """Settings, and of the best: config, metrics, model card, predictions, log; no weights."""
+    exported = [path for pattern in ("*.yaml", "*.json", "*.md", "predictions/*") for path in (folder / BEST).glob(pattern)]
+    paths = {SETTINGS_FILE: folder / SETTINGS_FILE}
+    paths |= {f"{BEST}/{path.relative_to(folder / BEST).as_posix()}": path for path in exported}
+    if best is not None:
+        paths[f"{BEST}/log.txt"] = trial_folder(folder, best.number) / "log.txt"
+    return tuple(Artifact(name, path) for name, path in sorted(paths.items()) if path.is_file())
+
+
+def _digest(artifacts: Sequence[Artifact]) -> str:
+    """Changes with the content of any artifact, so that an export made anew is sent anew."""
+    digest = hashlib.sha256()
+    for artifact in artifacts:
+        content = artifact.path.read_bytes() if artifact.path else artifact.text.encode()
+        digest.update(f"{artifact.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _common_tags(header: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Tags of every run of a search; the git commit and the user are set here because only `mlflow.start_run` sets them."""
+    lineage, hashes = header.get("lineage") or {}, header.get("data_hashes") or {}
+    tags = {
+        SEARCH_TAG: str(header.get("id") or folder.resolve()),
+        "mlflow.user": _user(),
+        "mlflow.source.name": "tuner.search",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": lineage.get("git_commit"),
+        "mlflow.source.git.dirty": lineage.get("git_dirty"),
+        "tritune.data_sha256": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest() if hashes else None,
+    }
+    return {key: _text(value)[:_MAX_TAG] for key, value in tags.items() if value is not None}
+
+
+def _lineage_tags(header: Mapping[str, Any]) -> dict[str, str]:
+    lineage = header.get("lineage") or {}
+    return {f"tritune.{k}": _text(lineage[k])[:_MAX_TAG] for k in ("python", "packages", "hardware") if k in lineage}
+
+
+def _best_tags(best: TrialRecord | None) -> dict[str, str]:
+    return {"tritune.best_trial": str(best.number), "tritune.best_config": _text(best.assignment)[:_MAX_TAG]} if best else {}
+
+
+def _params(values: Mapping[str, Any]) -> dict[str, str]:
+    return {clean_name(key): _text(value)[:_MAX_PARAM] for key, value in values.items()}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return out
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _yaml(tree: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return int(moment.timestamp() * 1000) if moment else 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "unknown"

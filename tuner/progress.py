@@ -1,0 +1,208 @@
+"""What a person sees while a search runs: a live table in a terminal, a line an event elsewhere.
+
+Fed by the referee's events; it never asks the ledger anything and may not disturb the search.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trainables.tasks import TASKS
+from tuner.ledger import TrialRecord
+
+RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
+_SHORT_CLOCK = 3600
+
+
+@dataclass
+class Tally:
+    """What has happened so far: the numbers behind the display.
+
+    Attributes:
+        num_trials: trials of the whole search.
+        num_reports: reports of a trial with its full budget.
+        full_budget: training examples of such a trial.
+        reduction_factor: eta of the rungs; 1 where there is no early stopping.
+        records: newest record of each trial.
+        examples_done: training examples that this driver saw reported.
+    """
+
+    num_trials: int
+    num_reports: int
+    full_budget: int
+    reduction_factor: int = 1
+    rung_reports: Sequence[int] = ()
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    examples_done: int = 0
+
+    def note(self, event: str, record: TrialRecord) -> None:
+        """Takes in one event of the referee."""
+        if event == "report":
+            before = record.reports[-2]["budget"] if len(record.reports) > 1 else 0
+            self.examples_done += record.reports[-1]["budget"] - before
+        self.records[record.number] = record
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial to beat: the best score, complete trials before all others."""
+        scored = [record for record in self.records.values() if record.score is not None]
+        return max(scored, key=lambda record: (record.state == "complete", record.score), default=None)
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """Trials that run, in order."""
+        return [record for _, record in sorted(self.records.items()) if record.state == "running"]
+
+    def examples_to_come(self) -> float:
+        """Training examples still to be seen, expecting one trial of eta to go on at each rung."""
+        waiting = self.num_trials - len(self.records)
+        return waiting * self._expected(0) + sum(self._expected(len(record.reports)) for record in self.running)
+
+    def _expected(self, reports_done: int) -> float:
+        """Examples that a trial is expected to see after so many reports."""
+        share, expected, position = 1.0, 0.0, reports_done
+        for rung in [*(rung for rung in self.rung_reports if rung > reports_done), self.num_reports]:
+            expected += share * (rung - position)
+            share, position = share / self.reduction_factor, rung
+        return expected * self.full_budget / self.num_reports
+
+
+class Progress:
+    """Shows a search; a context manager, and a listener for the referee.
+
+    Args:
+        name: of the search.
+        tally: what has happened before, to go on from.
+        rung_table: gives a row a rung: report, reached, went on, best score.
+        console: where to; a live table if it is a terminal, plain lines if not.
+        quiet: show nothing.
+    """
+
+    def __init__(self, name: str, tally: Tally, rung_table: RungTable, console: Console, *, quiet: bool = False) -> None:
+        self.tally = tally
+        self._name, self._rung_table, self._console, self._quiet = name, rung_table, console, quiet
+        self._started = time.monotonic()
+        self._first_event: float | None = None
+        self._live = Live(get_renderable=self.render, console=console, refresh_per_second=2, transient=True)
+        self._is_live = console.is_terminal and not quiet
+
+    def __enter__(self) -> "Progress":
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._is_live:
+            self._live.stop()
+
+    def __call__(self, event: str, record: TrialRecord) -> None:
+        """Takes in one event of the referee."""
+        self._first_event = self._first_event or time.monotonic()
+        self.tally.note(event, record)
+        if not self._is_live and not self._quiet:
+            line = describe_event(event, record, self.tally.num_reports)
+            self._console.print(f"{_clock(self.elapsed_seconds)}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the display was made."""
+        return time.monotonic() - self._started
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training examples a second, over all trials, since the first trial was handed out."""
+        if self._first_event is None:
+            return 0.0
+        return self.tally.examples_done / max(1e-9, time.monotonic() - self._first_event)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Expected seconds to the end; None before the first report."""
+        rate = self.examples_per_second
+        return self.tally.examples_to_come() / rate if rate > 0 else None
+
+    def render(self) -> RenderableType:
+        """The live display."""
+        parts: list[RenderableType] = [self._headline(), _running_table(self.tally)]
+        rungs = self._rung_table()
+        if any(reached for _, reached, _, _ in rungs):
+            parts.append(_rungs_table(rungs, self.tally.num_reports))
+        if self.tally.best:
+            parts.append(_best_lines(self.tally.best))
+        return Group(*parts)
+
+    def _headline(self) -> Text:
+        counts = Counter(record.state for record in self.tally.records.values())
+        waiting = self.tally.num_trials - len(self.tally.records)
+        states = [f"{counts[state]} {state}" for state in ("complete", "stopped", "failed", "running") if counts[state]]
+        eta = self.eta_seconds
+        pieces = [
+            f"{self._name}: {len(self.tally.records)} of {self.tally.num_trials} trials begun",
+            ", ".join([*states, *([f"{waiting} to come"] if waiting > 0 else [])]),
+            f"{_clock(self.elapsed_seconds)} gone, about {_clock(eta)} to go"
+            if eta is not None
+            else _clock(self.elapsed_seconds),
+            f"{self.examples_per_second:.0f} examples/s",
+        ]
+        return Text(" · ".join(pieces), style="bold")
+
+
+def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
+    """One event as a line of plain text."""
+    name = f"trial {record.number:>3}"
+    if event == "ask":
+        return f"{name}  starts   {_assignment(record)}"
+    if event == "requeue":
+        return f"{name}  goes on after report {len(record.reports)} of {num_reports}"
+    if event == "report":
+        report = record.reports[-1]
+        metrics = "  ".join(f"{task.metric_key} {report[task.metric_key]:.3f}" for task in TASKS.values())
+        rate = f"{report['examples_per_second']:.0f} examples/s"
+        return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}  {metrics}  {rate}"
+    if record.state == "failed":
+        return f"{name}  failed: {record.reason}  {record.detail}"
+    return f"{name}  {record.state} with score {record.score:.4f}" if record.score is not None else f"{name}  {record.state}"
+
+
+def _running_table(tally: Tally) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("trial", "reports", "score", *(task.metric_key for task in TASKS.values()), "examples/s"):
+        table.add_column(column, justify="right")
+    for record in tally.running:
+        cells = [str(record.number), f"{len(record.reports)}/{tally.num_reports}"]
+        if record.reports:
+            report = record.reports[-1]
+            cells += [f"{report['score']:.4f}", *(f"{report[task.metric_key]:.3f}" for task in TASKS.values())]
+            cells.append(f"{report['examples_per_second']:.0f}")
+        table.add_row(*cells)
+    return table
+
+
+def _rungs_table(rungs: Sequence[tuple[int, int, int, float | None]], num_reports: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("rung", "reached", "went on", "best"):
+        table.add_column(column, justify="right")
+    for report, reached, went_on, best in rungs:
+        table.add_row(f"{report}/{num_reports}", str(reached), str(went_on), "-" if best is None else f"{best:.4f}")
+    return table
+
+
+def _best_lines(record: TrialRecord) -> Text:
+    return Text(f"best: trial {record.number} ({record.state}), score {record.score:.4f}\n{_assignment(record)}", style="green")
+
+
+def _assignment(record: TrialRecord) -> str:
+    texts = {path: f"{value:.3g}" if isinstance(value, float) else str(value) for path, value in record.assignment.items()}
+    return " ".join(f"{path}={text}" for path, text in texts.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes:d}:{rest:02d}" if seconds < _SHORT_CLOCK else f"{minutes // 60:d}:{minutes % 60:02d}:{rest:02d}"

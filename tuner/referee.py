@@ -1,0 +1,134 @@
+"""The referee: what happens when a trial is wanted, reports or ends.  The ledger hears of it first, Ray second.
+
+Ray's searcher and scheduler are two thin faces of it, so that the order of events is written once, here:
+ask -> ledger -> Ray starts it; report -> ledger -> decision -> tell -> ledger -> Ray stops it.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.space import Space
+from trainables.config import TrialConfig
+from tuner.ledger import Ending, Ledger, Reason, Report, TrialRecord
+from tuner.rungs import Rungs, rung_reports
+from tuner.samplers import make_sampler
+from tuner.search_folder import trial_folder
+from tuner.settings import SearchSettings
+
+Decision = Literal["continue", "stop"]
+Listener = Callable[[str, TrialRecord], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One trial as Ray gets it: plain values only, the same on every machine."""
+
+    number: int
+    config: dict[str, Any]
+    folder: str
+    known_reports: int
+
+    def to_tree(self) -> dict[str, Any]:
+        """As Tune's trial config."""
+        return dict(self.__dict__)
+
+
+class Referee:
+    """Hands out trials and judges their reports.
+
+    Args:
+        ledger: open for writing; what it holds already is taken up: interrupted trials come first, rungs stand as they stood.
+        settings, space, base: the search.
+        folder: of the search, absolute; trials get `trials/<number>/` in it.
+        attributes: lineage that goes with each trial.
+        listener: called with "ask", "requeue", "report" or "end" and the trial's record after each event; must not raise.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: SearchSettings,
+        space: Space,
+        base: TrialConfig,
+        folder: Path,
+        *,
+        attributes: dict[str, Any],
+        listener: Listener = lambda _event, _record: None,
+    ) -> None:
+        self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
+        self._attributes = {**attributes, "seed": settings.seed}
+        self._listener = listener
+        self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
+        self._num_asked = len(ledger.records())
+        self._unfinished = deque(self._take_up())
+
+    @property
+    def rung_reports(self) -> tuple[int, ...]:
+        """The reports at which trials are compared; empty without early stopping."""
+        if self._settings.early_stopping == "none":
+            return ()
+        return rung_reports(self._base.num_reports, self._settings.reduction_factor)
+
+    @property
+    def num_to_start(self) -> int:
+        """Trials that are still to be handed out, interrupted ones included."""
+        return len(self._unfinished) + max(0, self._settings.trials - self._num_asked)
+
+    def next_order(self) -> Order | None:
+        """The next trial: an interrupted one, or a new one that stands in the ledger by now; None once all are out."""
+        if self._unfinished:
+            record = self._unfinished.popleft()
+            event = "requeue"
+        elif self._num_asked < self._settings.trials:
+            record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
+            self._num_asked += 1
+            event = "ask"
+        else:
+            return None
+        self._listener(event, record)
+        return self._order(record)
+
+    def hear(self, number: int, report: dict[str, Any]) -> Decision:
+        """One report of a trial: written down, then judged."""
+        if not math.isfinite(report["score"]):
+            return self.end(number, "failed", "diverged", f"score is {report['score']} at report {report['report']}")
+        self._ledger.report(number, report)
+        self._listener("report", self._ledger.record(number))
+        return self._judge(number, report)
+
+    def _take_up(self) -> Iterator[TrialRecord]:
+        """What an earlier driver left unfinished: asks are completed, last reports judged if that was still to be done."""
+        for record in self._ledger.records():
+            if record.state != "running":
+                continue
+            if not record.config:
+                sampler = self._sampler(record.number)
+                yield self._ledger.complete_ask(record.number, self._space, self._base, sampler, self._attributes)
+            elif not record.reports or self._judge(record.number, record.reports[-1]) == "continue":
+                yield record
+
+    def _judge(self, number: int, report: Report) -> Decision:
+        index = int(report["report"])
+        if index >= self._base.num_reports:
+            return self.end(number, "complete")
+        if not self.rungs.goes_on(number, index, float(report["score"])):
+            return self.end(number, "stopped")
+        if index in self.rung_reports:
+            self._ledger.pass_rung(number, index)
+        return "continue"
+
+    def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
+        """Tells the ledger how a trial ended; told again, the first ending stands."""
+        self._ledger.tell(number, ending, reason, detail)
+        self._listener("end", self._ledger.record(number))
+        return "stop"
+
+    def _order(self, record: TrialRecord) -> Order:
+        return Order(record.number, record.config, str(trial_folder(self._folder, record.number)), len(record.reports))
+
+    def _sampler(self, number: int) -> Any:
+        return make_sampler(self._settings.searcher, self._settings.seed, number)

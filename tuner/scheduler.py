@@ -1,0 +1,37 @@
+"""Ray's scheduler interface over the referee: every report goes to the ledger before Ray acts on it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from trainables.trainable import FAILURE_KEY, REPORT_KEY
+
+if TYPE_CHECKING:
+    from tuner.referee import Referee
+
+
+class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
+    """Stops or continues each trial as the referee says.
+
+    A trial never says itself that it is done: Tune would then end it without asking the scheduler, and the last report would
+    reach the ledger too late.  The referee sees that the budget is spent.
+    """
+
+    def __init__(self, referee: "Referee") -> None:
+        super().__init__()
+        self._referee = referee
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Judges one result: a report, or a failure with its reason."""
+        number = int(trial.config["number"])
+        if FAILURE_KEY in result:
+            failure = json.loads(result[FAILURE_KEY])
+            self._referee.end(number, "failed", failure["reason"], failure["detail"])
+            return str(TrialScheduler.STOP)
+        decision = self._referee.hear(number, json.loads(result[REPORT_KEY]))
+        return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune pickles its parts, and a ledger is not to be copied."""
+        return {}

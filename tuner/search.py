@@ -1,0 +1,137 @@
+"""`python -m tuner.search`: searches, goes on with a search, or adds trials to one.
+
+Exit codes: 0 done; 1 every trial failed; 2 a mistake in what was asked for, nothing was started; 3 the data changed since
+the search began; 130 interrupted, to be resumed.
+"""
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from typer import Option
+
+from trainables.config import ConfigError
+from tuner import search_folder
+from tuner.prepare import DataChangedError, Problems, SearchPlan, prepare, prepare_resume
+from tuner.settings import parse_duration, parse_num_trials
+
+EXIT_FAILED, EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_INTERRUPTED = 1, 2, 3, 130
+_FIXED_ONCE_BEGUN = {
+    "--data": "data",
+    "--config": "config",
+    "--set": "set_",
+    "--searcher": "searcher",
+    "--budget": "budget",
+    "--seed": "seed",
+    "--cpus-per-trial": "cpus_per_trial",
+    "--early-stopping": "early_stopping",
+    "--reduction-factor": "reduction_factor",
+    "--out": "out",
+}
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(help="Search the hyperparameters of a multitask BERT.  Without options: the sample corpus, 12 trials, this machine.")
+def main(  # noqa: PLR0917 - a command line
+    data: Annotated[str | None, Option(help="sample, hub, or a folder with the CS224N files [sample]")] = None,
+    out: Annotated[Path | None, Option(help="folder of the search [runs/DATE-SPACE]")] = None,
+    resume: Annotated[Path | None, Option(help="folder of a search to go on with")] = None,
+    trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
+    space: Annotated[str | None, Option(help="name of a space, or a YAML file with one [leaderboard]")] = None,
+    searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
+    budget: Annotated[int | None, Option(help="training examples of a full trial [one pass over the training rows]")] = None,
+    time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
+    concurrency: Annotated[int | None, Option(help="trials at once [as many as the CPUs and GPUs hold]")] = None,
+    cpus_per_trial: Annotated[int | None, Option(help="CPUs, and threads, of each trial [1]")] = None,
+    gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
+    early_stopping: Annotated[str | None, Option(help="asha or none [asha]")] = None,
+    reduction_factor: Annotated[int | None, Option(help="ASHA lets one trial of so many go on at each rung [3]")] = None,
+    keep_models: Annotated[int | None, Option(help="keep the weights of this many best trials [4]")] = None,
+    seed: Annotated[int | None, Option(help="of the searcher and of the trials' own seeds [0]")] = None,
+    config: Annotated[Path | None, Option(help="YAML file with the config under all trials")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
+    ] = None,
+    tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
+    print_config: Annotated[
+        bool, Option("--print-config", help="print settings, space and config as YAML, start nothing")
+    ] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="no progress, only the result")] = False,
+) -> None:
+    """Takes the command line apart, looks at everything, then searches."""
+    given = {key: value for key, value in locals().items() if value is not None}
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        folder, plan = _look_at(given)
+    except DataChangedError as error:
+        raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
+    except ValueError as error:
+        raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
+    if print_config:
+        typer.echo(yaml.safe_dump(_for_people(plan), sort_keys=False, allow_unicode=True), nl=False)
+        return
+    from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
+
+    try:
+        code = drive(folder, plan, is_new=resume is None, quiet=quiet)
+    except ConfigError as error:
+        code = _complain(errors, error, EXIT_MISTAKE)
+    raise typer.Exit(code)
+
+
+def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
+    """Folder and plan of what the command line asks for.
+
+    Raises:
+        ConfigError, LedgerError: every mistake in it.
+    """
+    problems = Problems()
+    changes = {key: given[key] for key in ("concurrency", "gpus_per_trial", "keep_models", "tracking_uri") if key in given}
+    if "time_budget" in given:
+        changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
+    if "resume" in given:
+        return given["resume"], _look_at_resumed(given, changes, problems)
+    if "trials" in given:
+        changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], None)) or 1
+    for key in ("space", "searcher", "seed", "cpus_per_trial", "early_stopping", "reduction_factor"):
+        if key in given:
+            changes[key] = given[key]
+    folder = given.get("out") or search_folder.default_folder(given.get("space", "leaderboard"), datetime.date.today())
+    problems.add(*search_folder.check_new(folder))
+    set_texts = [*given.get("set_", []), *([f"budget_examples={given['budget']}"] if "budget" in given else [])]
+    plan = prepare(changes, config_file=given.get("config"), set_texts=set_texts, data=given.get("data"), problems=problems)
+    return folder, plan
+
+
+def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
+    from tuner.ledger import Ledger
+
+    fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
+    problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
+    already = int(Ledger.open(given["resume"]).header.get("settings", {}).get("trials", 1))
+    if "trials" in given:
+        changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], already)) or already
+    changes.setdefault("time_budget_seconds", None)
+    return prepare_resume(given["resume"], changes, given.get("space"), problems)
+
+
+def _for_people(plan: SearchPlan) -> dict[str, Any]:
+    return {"settings": plan.settings.to_tree(), "space": plan.space.to_tree(), "config": plan.base.to_tree()}
+
+
+def _complain(console: Console, error: ValueError, code: int) -> int:
+    problems = getattr(error, "problems", None) or str(error).splitlines()
+    console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
+    for problem in problems:
+        console.print(f"  {problem}")
+    return code
+
+
+if __name__ == "__main__":
+    app()

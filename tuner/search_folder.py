@@ -1,0 +1,78 @@
+"""The folder of one search: what lies where, and the lock that keeps a second driver out."""
+
+import contextlib
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainables.config import ConfigError
+from tuner.ledger import LEDGER_FILE
+
+RUNS = Path("runs")
+SETTINGS_FILE = "settings.yaml"
+LOCK_FILE = ".lock"
+TRIALS = "trials"
+BEST = "best"
+_LOCK_SECONDS = 1.0
+
+
+def default_folder(space: str, today: datetime.date) -> Path:
+    """`runs/2026-11-21-leaderboard`, or with `-2`, `-3`, ... where that is taken."""
+    stem = f"{today.isoformat()}-{Path(space).stem}"
+    names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
+    return next(RUNS / name for name in names if not (RUNS / name).exists())
+
+
+def check_new(folder: Path) -> list[str]:
+    """Why no new search may begin in `folder`; empty where it may."""
+    if (folder / LEDGER_FILE).exists():
+        return [f"--out: {folder} is another search; give another folder, or go on with it: --resume {folder}"]
+    if folder.exists() and not folder.is_dir():
+        return [f"--out: {folder} is a file; a folder that is new or empty must be given"]
+    if folder.is_dir() and any(folder.iterdir()):
+        return [f"--out: {folder} is not empty and no search; a folder that is new or empty must be given"]
+    return []
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where one trial keeps its log and its checkpoints."""
+    return folder / TRIALS / f"{number:04d}"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the search for this process; the lock goes with the process, however that ends.
+
+    Raises:
+        ConfigError: another driver is at work here.
+    """
+    lock = FileLock(folder / LOCK_FILE, timeout=_LOCK_SECONDS, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError([f"{folder}: another driver is at work on this search; wait for it, or stop it"]) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_live(folder: Path) -> bool:
+    """Whether a driver is at work on the search in `folder`."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=0, mode=0o600):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that we may only read: nobody here can drive it
+        return False
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes plain values as JSON."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Ray's searcher interface over the referee: it hands out what the referee orders and keeps nothing itself."""
+
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.search import Searcher
+
+if TYPE_CHECKING:
+    from tuner.referee import Referee
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc]  # ray has no types
+    """The referee as Tune's searcher."""
+
+    def __init__(self, referee: "Referee") -> None:
+        super().__init__()
+        self._referee = referee
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial, or `Searcher.FINISHED`."""
+        order = self._referee.next_order()
+        if order is None:
+            return str(Searcher.FINISHED)
+        self._numbers[trial_id] = order.number
+        return order.to_tree()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: the scheduler has told the referee, before it decided."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial whose worker is gone for good ends as lost; all others were told before Ray stopped them."""
+        if error:
+            self._referee.end(self._numbers[trial_id], "failed", "lost", "its worker died and could not be started again")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what it knows stands in the ledger."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a new driver opens the ledger."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune pickles its parts, and a ledger is not to be copied."""
+        return {}

@@ -1,0 +1,79 @@
+"""What a search is: every choice that `python -m tuner.search` takes, as one strict value."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainables.config import ConfigError, Part, parse_part
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class SearchSettings(Part):
+    """A search, apart from its space and from the config under it (which stand beside it in the ledger)."""
+
+    space: str = Field("leaderboard", min_length=1, description="name of a space, or a YAML file with one")
+    searcher: Literal["tpe", "random", "grid"] = Field("tpe", description="who proposes configs")
+    trials: int = Field(12, ge=1, le=1_000_000, description="trials in all, over all resumptions")
+    seed: int = Field(0, ge=0, lt=2**31, description="of the searcher, and of the trials' own seeds")
+    early_stopping: Literal["asha", "none"] = Field("asha", description="`none`: every trial gets its full budget")
+    reduction_factor: int = Field(3, ge=2, le=100, description="eta: one trial of so many goes on at each rung")
+    time_budget_seconds: float | None = Field(None, gt=0, description="stop after so long; what runs then can be resumed")
+    concurrency: int | None = Field(None, ge=1, le=10_000, description="trials at once; null: as many as the CPUs and GPUs hold")
+    cpus_per_trial: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each trial")
+    gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
+    keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")
+    tracking_uri: str | None = Field(None, min_length=1, description="MLflow server or store; null: mlflow.db beside the search")
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> "SearchSettings":
+        """The settings that a tree of plain values describes.
+
+        Raises:
+            ConfigError: unknown keys, wrong types and broken rules, all at once.
+        """
+        return parse_part(cls, tree)
+
+    def to_tree(self) -> dict[str, Any]:
+        """The settings as plain values; `parse` gives them back."""
+        return self.model_dump(mode="json")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `40m`, `2h`, `1h30m` or `1d`.
+
+    Raises:
+        ConfigError: anything else, or nothing at all.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    written = "".join(number + unit for number, unit in parts)
+    several_without_unit = len(parts) > 1 and any(not unit for _, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if not parts or written != text.strip() or several_without_unit or seconds <= 0:
+        raise ConfigError([f"--time-budget: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"])
+    return seconds
+
+
+def parse_num_trials(text: str, already: int | None) -> int:
+    """Trials in all: `32`, or `+16` for so many more than a search that is resumed holds.
+
+    Args:
+        text: as typed.
+        already: what the search to be resumed was set to; None for a new one.
+
+    Raises:
+        ConfigError: no whole number above 0; `+` without a search to add to; fewer than the search was set to.
+    """
+    match = re.fullmatch(r"(\+?)(\d{1,9})", text.strip())
+    if not match or int(match[2]) == 0:
+        raise ConfigError([f"--trials: a whole number such as 32, or +16 to add, must be given, but got {text!r}"])
+    number = int(match[2])
+    if match[1] and already is None:
+        raise ConfigError([f"--trials: {text} adds to a search, so --resume DIR must be given with it"])
+    if match[1]:
+        return number + (already or 0)
+    if already is not None and number < already:
+        raise ConfigError([f"--trials: this search was set to {already} trials and can only grow, but got {number}; +N adds N"])
+    return number
