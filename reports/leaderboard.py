@@ -6,31 +6,27 @@ group the score decides.  `build_leaderboard` computes the numbers, `render` and
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import filelock
 import typer
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError, TrialRecord
+from tuner.search_folder import is_live
 
 RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
-_LOCK_FILE = ".lock"
 _VAGUE_NAMES = frozenset({"enabled", "kind", "name", "weights"})
 _STYLES = {"complete": "", "running": "cyan", "interrupted": "yellow", "stopped": "dim", "failed": "red"}
-_GAP = 2
 
 
 @dataclass(frozen=True)
@@ -139,25 +135,13 @@ def read_leaderboard(folder: Path) -> Leaderboard:
     return build_leaderboard(records, full_budget_examples(ledger.header, records))
 
 
-def is_live(folder: Path) -> bool:
-    """True while a driver is at work on the search in a folder: it holds the folder's lock."""
-    if not (folder / _LOCK_FILE).exists():
-        return False
-    try:
-        with filelock.FileLock(folder / _LOCK_FILE, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
-    except OSError:  # a folder that cannot be written to: nobody works there
-        return False
-
-
 def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
     """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
     rows = leaderboard.rows[:top]
     fixed, varying = _fixed_columns(rows), _varying_columns(leaderboard.paths, rows)
     blocks = lay_out(fixed, varying, width)
-    parts: list[RenderableType] = [part for block in blocks for part in (_table(block, rows), "")]
+    styles = ["bold green" if row.rank == 1 else _STYLES[row.state] for row in rows]
+    parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
     return Group(*parts, *(Text.from_markup(line) for line in _footer(leaderboard, len(rows))))
 
 
@@ -165,11 +149,8 @@ def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
     rows = leaderboard.rows[:top]
     columns = _fixed_columns(rows, separator=":") + _varying_columns(leaderboard.paths, rows)
-    lines = []
-    for cells in zip(*((column.name, *column.cells) for column in columns), strict=True):
-        padded = (_justify(cell, column) for cell, column in zip(cells, columns, strict=True))
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join([*lines, ""] + [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))])
+    footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
+    return "\n".join([*align(columns), "", *footer])
 
 
 def print_leaderboard(folder: Path, console: Console, top: int | None = None) -> None:
@@ -179,31 +160,6 @@ def print_leaderboard(folder: Path, console: Console, top: int | None = None) ->
         LedgerError: no search there, or none that can be read.
     """
     _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as text: its name, a cell a row, and whether it is a number (set to the right)."""
-
-    name: str
-    cells: tuple[str, ...]
-    is_number: bool = True
-
-    @property
-    def width(self) -> int:
-        """Characters from edge to edge, the name folded into two lines."""
-        return max(map(len, (*_folded(self.name), *self.cells)))
-
-
-def lay_out(fixed: Sequence[Column], varying: Sequence[Column], width: int) -> list[list[Column]]:
-    """Tables of at most `width` characters: `fixed` and as many as fit, then the rest behind the first two of `fixed` again."""
-    blocks = [list(fixed)]
-    for column in varying:
-        taken = sum(c.width + _GAP for c in blocks[-1])
-        if taken + column.width > width and not (len(blocks) > 1 and len(blocks[-1]) == 2):
-            blocks.append(list(fixed[:2]))
-        blocks[-1].append(column)
-    return blocks
 
 
 def _standing(record: TrialRecord) -> tuple[int, float, int]:
@@ -253,19 +209,6 @@ def _varying_columns(paths: Sequence[str], rows: Sequence[Row]) -> list[Column]:
     return out
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
-    table = Table(box=box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n"), padding=(0, 1, 0, 0), pad_edge=False)
-    table.show_edge = False
-    for column in columns:
-        side = "right" if column.is_number else "left"
-        header = Text("\n".join(_folded(column.name)), style="bold")
-        table.add_column(header, justify=side, no_wrap=True, min_width=column.width, vertical="bottom")  # type: ignore[arg-type]
-    for index, row in enumerate(rows):
-        style = "bold green" if row.rank == 1 else _STYLES[row.state]
-        table.add_row(*(escape(column.cells[index]) for column in columns), style=style)
-    return table
-
-
 def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
     counts = ", ".join(f"{leaderboard.counts[state]} {state}" for state in _STYLES if state in leaderboard.counts)
     hidden = len(leaderboard.rows) - num_shown
@@ -281,13 +224,6 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
     return lines
 
 
-def _folded(name: str) -> list[str]:
-    """A name as one line or two, cut after `_` or `.` where the longer of the two is shortest."""
-    cuts = [match.end() for match in re.finditer(r"[_.]", name)]
-    at = min(cuts, key=lambda cut: max(cut, len(name) - cut), default=None)
-    return [name] if at is None or len(name) <= 7 else [name[:at], name[at:]]
-
-
 def _cell(value: Value | None) -> str:
     if value is None:
         return "-"
@@ -298,11 +234,6 @@ def _cell(value: Value | None) -> str:
 
 def _fixed_point(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _justify(cell: str, column: Column) -> str:
-    width = max(map(len, (column.name, *column.cells)))
-    return cell.rjust(width) if column.is_number else cell.ljust(width)
 
 
 def _show(leaderboard: Leaderboard, console: Console, top: int | None, *, as_text: bool) -> None:

@@ -1,5 +1,6 @@
 """A search space: config paths, their domains, and when each of them plays a part."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
-from trainables.config import ConfigError, Part, TrialConfig, parse_part, read_yaml, value_at
+from trainables.config import ConfigError, Part, TrialConfig, parse_part, read_yaml, values_at
 
 Assignment = dict[str, Value]
 """Config paths to values: one point of a space."""
@@ -23,7 +24,8 @@ class Dimension:
     Attributes:
         path: where in the config; `*` sets all entries to the same value.
         domain: what it may be.
-        when: other paths and the values they must have for this one to play a part; empty: always.
+        when: other paths and the values they must have (all entries, where the path has a `*`) for this one to play a part;
+            empty: always.
         source: where the range comes from.
     """
 
@@ -93,21 +95,39 @@ class Space:
         for dimension in self.dimensions:
             for path in (dimension.path, *dimension.when):
                 try:
-                    value_at(tree, path)
+                    values_at(tree, path)
                 except ConfigError as error:
-                    out += [f"space {self.name}: {problem}" for problem in error.problems]
-        return out or [f"space {self.name}: {problem}" for problem in self._refused_values(base)]
+                    out += error.problems
+        out += self._conditions_never_met()
+        return [f"space {self.name}: {problem}" for problem in out or self._refused_values(base)]
+
+    def _conditions_never_met(self) -> list[str]:
+        domains = {dimension.path: dimension.domain for dimension in self.dimensions}
+        return [
+            f"{dimension.path}: its condition can never be met: {path} is none of {', '.join(map(str, values))}"
+            for dimension in self.dimensions
+            for path, values in dimension.when.items()
+            if path in domains and not any(domains[path].contains(value) for value in values)
+        ]
 
     def _refused_values(self, base: TrialConfig) -> list[str]:
-        """Each end and each choice is tried once, in a point where it plays a part and all else is at its upper end."""
+        """Each end and each choice is tried together with those of each other dimension, all else at its upper end.
+
+        Pairs are enough: no rule of a config binds more than two values.
+        """
+        singles = [(d, value) for d in self.dimensions for value in dict.fromkeys(d.domain.grid(2))]
+        points: dict[tuple[tuple[str, Value], ...], Assignment] = {}
+        for (one, value), (other, other_value) in itertools.combinations_with_replacement(singles, 2):
+            met = {**_met_conditions(one, self), **_met_conditions(other, self)}
+            forced = {**met, other.path: other_value, one.path: value}
+            point = self.draw(partial(_forced_or_last, forced), base)
+            points[tuple(point.items())] = point
         out: dict[str, None] = {}
-        for dimension in self.dimensions:
-            for value in dimension.domain.grid(2):
-                forced = {**_met_conditions(dimension, self), dimension.path: value}
-                try:
-                    base.override({**forced, **self.draw(partial(_forced_or_last, forced), base)})
-                except ConfigError as error:
-                    out.update(dict.fromkeys(error.problems))
+        for point in points.values():
+            try:
+                base.override(point)
+            except ConfigError as error:
+                out.update(dict.fromkeys(error.problems))
         return list(out)
 
     def to_tree(self) -> dict[str, Any]:
@@ -221,17 +241,21 @@ def _forced_or_last(forced: Assignment, path: str, domain: Domain) -> Value:
 
 def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:
     """True where each condition is met, by the point where it has the path, else by the config under it."""
-    return all((point[path] if path in point else value_at(tree, path)) in values for path, values in dimension.when.items())
+    return all(
+        value in values
+        for path, values in dimension.when.items()
+        for value in ([point[path]] if path in point else values_at(tree, path))
+    )
 
 
 def _met_conditions(dimension: Dimension, space: Space) -> Assignment:
-    """An assignment under which `dimension` plays a part."""
+    """Values of other dimensions under which `dimension` plays a part."""
     by_path = {d.path: d for d in space.dimensions}
     out: Assignment = {}
     for path, values in dimension.when.items():
         if path in by_path:
             out |= _met_conditions(by_path[path], space)
-        out[path] = values[0]
+            out[path] = next(value for value in values if by_path[path].domain.contains(value))
     return out
 
 

@@ -15,11 +15,18 @@ MANIFEST = "manifest.json"
 _ASIDE = ".aside-"
 
 
-def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None]) -> Path:
+def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, sync: bool = True) -> Path:
     """Makes the folder `parent/name`, filled by `write(folder)`; replaces one of that name.
 
     Files go to a hidden folder beside it and are synced; `manifest.json` with the size and sha256 of each comes last; then the
     folder is renamed.  Hidden folders that an earlier, killed writer left in `parent` are removed.
+
+    Args:
+        parent: folder of checkpoints; made if need be.
+        name: of the new one.
+        write: fills the folder that it is given.
+        sync: wait for the disk.  Without, a killed process still loses nothing, but a machine that fails may leave the new one
+            damaged, which `verify` finds: keep the one before until `sync_checkpoint` has returned.
 
     Raises:
         OSError: such as a full disk; nothing but a hidden folder, removed here if that is possible, has changed.
@@ -32,14 +39,25 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None]) -> 
         write(aside)
         manifest = {str(file.relative_to(aside)): _describe(file) for file in _files(aside)}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        for path in [*_files(aside), *_folders(aside)]:
-            _sync(path)
+        if sync:
+            sync_checkpoint(aside)
         _swap(aside, final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(parent)
+    if sync:
+        _sync(parent)
     return final
+
+
+def sync_checkpoint(folder: Path) -> None:
+    """Waits until all of a checkpoint, and its name, is on the disk.
+
+    Raises:
+        OSError: the disk could not write it.
+    """
+    for path in [*_files(folder), *_folders(folder), folder.parent]:
+        _sync(path)
 
 
 def verify(folder: Path) -> list[str]:

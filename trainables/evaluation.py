@@ -58,7 +58,8 @@ def predict(model: MultitaskModel, store: TokenStore, task: Task, split: Split) 
 def decide(task: Task, outputs: np.ndarray) -> np.ndarray:
     """Predictions from raw outputs: the likeliest class, yes where the logit is > 0, the score itself."""
     if task.target == "classes":
-        return np.argmax(outputs, axis=1)
+        classes: np.ndarray = outputs.argmax(axis=1)
+        return classes
     return np.where(outputs > 0, 1, 0) if task.target == "binary" else outputs
 
 

@@ -8,11 +8,22 @@
 """
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainables.checkpoints import MANIFEST, keep_newest, link_or_copy, newest_good, remove_leftovers, verify, write_checkpoint
+from trainables.checkpoints import (
+    MANIFEST,
+    keep_newest,
+    link_or_copy,
+    newest_good,
+    remove_leftovers,
+    sync_checkpoint,
+    verify,
+    write_checkpoint,
+)
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
 from trainables.trainer import Metrics, Trainer
@@ -49,6 +60,7 @@ class TrialSession:
         say: Callable[[str], object] | None = None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
+        self._syncing: Future[None] | None = None
         self.folder = folder
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,19 +112,32 @@ class TrialSession:
         return dict(self.trainer.history[known])
 
     def _write_checkpoint(self) -> None:
-        write_checkpoint(self._checkpoints, f"report-{len(self.trainer.history):04d}", self.trainer.save)
+        """Writes the newest checkpoint; the disk works on it while training goes on.
+
+        The one before is on the disk by then and stays until this one is, so that even a machine that fails leaves one.
+        """
+        self._wait_for_disk()
+        name = f"report-{len(self.trainer.history):04d}"
+        folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False)
         self._keep_best()
         keep_newest(self._checkpoints, NUM_KEPT)
+        self._syncing = _in_background(lambda: sync_checkpoint(folder))
+        if self.done:
+            self._wait_for_disk()
+
+    def _wait_for_disk(self) -> None:
+        if self._syncing is not None:
+            self._syncing.result()
+            self._syncing = None
 
     def _keep_best(self) -> None:
         """Makes `best/` the model of the best report, if that is the newest one and is not there already.
 
         The files are second names of the checkpoint's: they cost no time and no space.
         """
-        if self.best != self.trainer.history[-1] or self._saved_best() == self.best:
-            return
-        checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
-        write_checkpoint(self.folder, self.best_folder.name, lambda folder: self._fill_best(checkpoint, folder))
+        if self.best == self.trainer.history[-1] and self._saved_best() != self.best:
+            checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
+            write_checkpoint(self.folder, self.best_folder.name, lambda folder: self._fill_best(checkpoint, folder), sync=False)
 
     def _fill_best(self, checkpoint: Path, folder: Path) -> None:
         for file in checkpoint.rglob("*"):
@@ -122,10 +147,12 @@ class TrialSession:
         (folder / "metrics.json").write_text(json.dumps(self.best, indent=1) + "\n", encoding="utf-8")
 
     def _saved_best(self) -> Metrics | None:
-        if verify(self.best_folder):
+        """The report that `best/` is of; None where there is none or it is damaged."""
+        file = self.best_folder / "metrics.json"
+        if not file.is_file():
             return None
-        metrics: Metrics = json.loads((self.best_folder / "metrics.json").read_text(encoding="utf-8"))
-        return metrics
+        metrics: Metrics = json.loads(file.read_text(encoding="utf-8"))
+        return metrics if metrics != self.best or not verify(self.best_folder) else None
 
     def _log_damage(self, problems: list[str]) -> None:
         for problem in problems:
@@ -136,6 +163,21 @@ class TrialSession:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
         if self._say is not None:
             self._say(line)
+
+
+def _in_background(action: Callable[[], None]) -> "Future[None]":
+    """Runs an action in a thread of its own; what it raises is raised where its result is asked for."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            action()
+            future.set_result(None)
+        except BaseException as error:  # handed to who waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="tritune-sync", daemon=True).start()
+    return future
 
 
 def describe(metrics: Metrics, num_reports: int) -> str:

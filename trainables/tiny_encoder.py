@@ -21,39 +21,39 @@ SIZES = {
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 WORDS = """
-    a absolutely abysmal acting advice after against algebra all although amusing an and any anything ape apes app appalling
-    appealing are aside at atrocious attention audience automobile average award away awe awkward bad baker bakers ball banana
-    be beach before beginner behind benefits berlin best better bicycle big bigger bike biopic bland bombay book bore boy boys
-    breath breathtaking brilliant broken but buy by camera can caper car carrot carrying cart cast cat catastrophe catching cats
-    charmer charming chasing check chef chefs chess chicago child children choose chore cigarettes city clean cleaning clever
-    clumsy coding comedy comes complete computer contrived conventional cook cooking cooks cost couch could crowd cutting dancer
-    dancers dancing dangerous dazzling deeply delight deserves design dialogue did difficult dirt disappointment disaster
-    disastrous do documentary does dog dogs drama drawbacks drawing dreadful drone drum dublin dull each early eat eating
-    editing end ending engaging enjoyable even evening every exactly excruciating exhilarating expensive explain extraordinary
-    fable fail fails failure fairly familiar far faster fastest feel fiddle film find fine first fix flat flawless flute food
-    for forget forgettable french fridge friends frisbee from front functions gain garden genius get girl girls give giving go
-    good graceful grass group guitar guy guys half hard hardly has have held helps hired holding home hopeless horrendous horse
-    horses hound hounds hour house how humor hurt i ideas if impression improve in incompetent incredibly insufferable insult is
-    it its job keep kept kid kids kitchen kitten kittens knockout ladies lady lake landmark laptop late laughable lawn lead
-    learn learning leave leaves left less lessons let letdown level life likable little live lively living london long look
-    looking lose lounge love machine made madrid magnificent make makes man many map master masterful masterpiece me means meet
-    melon men mended microwave middling mildly misfire mobile money monkey monkeys month months more move movie much muddled
-    mumbai munching musical musician musicians my mystery names near need neither never new newcomer no nor not notebook of off
-    old on or ordinary out over pacing painful pair panda pandas paris park passable past patience peeling people performance
-    performer performers phenomenal phone photo photography photos piano pick picture place places playing pleasant pleaser
-    pleasure plot ponies pony potato pounds predictable prefer premise preparing principle printer program programming public
-    puppies puppy purchase pushing put quit quite rainy rather reading recommend refrigerator remake remember repair repulsive
-    residents restaurants revelation riding right risks river road romance room route routine run running runs safe satire
-    satisfying save scooter score script second secure see seen sell sequel serviceable set several shallow shed shore should
-    shoving sights singapore singer singers sit sketching sleep slicing slog sluggish small smaller smart smiling smoking so
-    sofa software solid some someone somewhat spanish speaking speaks speeches speed stage stale standard started stay stick
-    stop story storytelling straightforward stream street stunning sublime superb supporting sweet swimming sydney take taking
-    teach tedious television than that the there thin thing this thoroughly three thriller through throwing tiger tigers time
-    tired to together tokyo took toronto tossing total touching train travel travesty treat tries triumph triumphant truly
-    tuning tv twig two typical unbearable uneven unforgettable unremarkable up used utterly violin visit vocalist vocalists
-    wagon waiter waiters wake walk want warm washer washing waste watch watching way weight well western what when where which
-    why will winner with woman women won wondrous work worry worrying worse worth worthless wreck wretched yard year york you
-    young
+    a absolutely abysmal acting advice against algebra all although amusing an and any anything ape apes app appalling appealing
+    are aside at atrocious attention audience automobile average award away awe awkward bad baker bakers ball banana be beach
+    bear bears before beginner behind benefits berlin best better bicycle big bigger bike biopic bland bombay book bore both boy
+    boys breath breathtaking brilliant broken but buy by camera can caper car carrot carrying cart cast cat catastrophe catching
+    cats charmer charming chasing check chef chefs chess chewing chicago child children choose chore cigarettes city clean
+    cleaning clever clumsy coding comedy comes complete computer contrived conventional cook cooking cooks cost couch could
+    crowd cutting dancer dancers dancing dangerous dazzling deeply delight deserves design dialogue did difficult dirt
+    disappointment disaster disastrous do documentary does dog dogs drama drawbacks drawing dreadful drone drum dublin dull each
+    early eat eating editing end ending engaging enjoyable even evening every exactly excruciating exhilarating expensive
+    explain extraordinary fable fail fails failure fairly familiar far faster fastest feel fiddle film find fine first fix flat
+    flawless flute food for forget forgettable french fridge friends frisbee from functions gain garden genius get girl girls
+    give giving go good graceful grass guitar guy guys half hard hardly has have held helps hired holding home hopeless
+    horrendous horse horses hound hounds hour house how humor hurt i ideas if impression improve in incompetent incredibly
+    insufferable insult is it its job keep kept kid kids kitchen kitten kittens knockout ladies lady lake landmark laptop late
+    laughable lawn lead learn learning leave leaves left less lessons let letdown level life likable little live lively living
+    london long look looking lose lounge love machine made madrid magnificent make makes man many map master masterful
+    masterpiece me means meet melon men mended microwave middling mildly misfire mobile money monkey monkeys month months more
+    move movie much muddled mumbai musical musician musicians my mystery names need neither never new newcomer no nor not
+    notebook of off old on one or ordinary out over pacing painful panda pandas paris park parlor passable past patience peeling
+    people performance performer performers phenomenal phone photo photography photos piano pick picture place places playing
+    pleasant pleaser pleasure plot ponies pony potato pounds predictable prefer premise preparing principle printer program
+    programming public puppies puppy purchase pursuing pushing put quit quite rainy rather reading recommend refrigerator remake
+    remember repair repulsive residents restaurants revelation riding right risks river road romance route routine run running
+    runs safe satire satisfying save scooter score script second secure see seen sell sequel serviceable set several shallow
+    shed shore should shoving sights singapore singer singers sit sketching sleep slicing slog sluggish small smaller smart
+    smiling smoking so sofa software solid some someone somewhat spanish speaking speaks speeches speed stage stale standard
+    started stay stick stop story storytelling straightforward stream street stunning sublime superb supporting sweet swimming
+    sydney take taking teach tedious television than that the there thin thing this thoroughly three thriller through throwing
+    tiger tigers time tired to together tokyo took toronto tossing total touching train travel travesty treat tries triumph
+    triumphant truly tuning tv twig two typical unbearable uneven unforgettable unremarkable up used utterly violin visit
+    vocalist vocalists wagon waiter waiters wake walk want warm washer washing waste watch watching way weight well western what
+    when where which why will winner with woman women won wondrous work worry worrying worse worth worthless wreck wretched yard
+    year york you young
 """
 """The words of the sample corpus; other words fall into characters."""
 

@@ -264,8 +264,8 @@ class Trainer:
         self.masks.set_state(generators["dropout"].clone())
         self.noise.set_state(generators["noise"].clone())
         self.position = Position(**state["position"])
-        for task, taken in self.position.taken.items():
-            self.streams[task].num_taken = taken
+        for task, stream in self.streams.items():
+            stream.num_taken = self.position.taken.get(task, 0)
         self.history = state["history"]
 
     def _made_from(self) -> dict[str, dict[str, str]]:

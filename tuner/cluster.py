@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tuner.settings import SearchSettings
 
+_SCRATCH_PREFIX = "tritune-"
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -50,6 +51,24 @@ def count_gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def remove_stale_scratch() -> None:
+    """Removes the scratch folders of our drivers on this machine that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):
+            if folder.stat().st_uid == os.getuid() and not _is_alive(int((folder / "pid").read_text())):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
     """A Ray of our own on this machine, with a scratch folder that goes when it goes.
@@ -59,7 +78,9 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
     """
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
-    scratch = Path(tempfile.mkdtemp(prefix="tritune-"))  # 0700, and short: Ray's socket paths may not exceed 107 bytes
+    remove_stale_scratch()
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX))  # 0700, and short: Ray's socket paths may not exceed 107 bytes
+    (scratch / "pid").write_text(str(os.getpid()))
     token = scratch / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))

@@ -48,18 +48,16 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
             _announce(console, folder, plan, slots)
         with MirrorProcess(folder) as mirror:
             interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
-            remaining = _num_unfinished(ledger, plan)
-            exported = _export(ledger, folder)
-            ledger.set_header("ended", "stopped" if remaining else "complete")
+            num_left = _num_unfinished(ledger, plan)
+            exported = _export_line(ledger, folder, interrupted=interrupted)
+            ledger.set_header("ended", "stopped" if num_left else "complete")
             mirrored = mirror.close(_MIRROR_SECONDS)
     print_leaderboard(folder, console)
-    for line in [exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan)]:
+    for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan, num_left)]:
         console.print(line, markup=False, soft_wrap=True)
-    if remaining:
-        console.print(f"{remaining} trials are still to be done: python -m tuner.search --resume {folder}", soft_wrap=True)
     if interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_DONE if remaining or any(record.score is not None for record in ledger.records()) else EXIT_FAILED
+    return EXIT_DONE if num_left or any(record.score is not None for record in ledger.records()) else EXIT_FAILED
 
 
 def _slots(plan: SearchPlan) -> int:
@@ -152,13 +150,15 @@ def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
     return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
 
 
-def _export(ledger: Ledger, folder: Path) -> str:
-    """Exports the best so far; a line that says what came of it."""
+def _export_line(ledger: Ledger, folder: Path, *, interrupted: bool) -> list[str]:
+    """Exports the best so far, and says what came of it; whoever interrupts does not want to wait for that."""
+    if interrupted:
+        return []
     try:
         best, record = export_best(folder, ledger=ledger)
     except ExportError as error:
-        return str(error)
-    return f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"
+        return [str(error)]
+    return [f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
 
 
 def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> None:
@@ -176,14 +176,19 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _where_things_are(folder: Path, plan: SearchPlan) -> list[str]:
-    """What was written, each with the command that opens it."""
+def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:
+    """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
-    opens = f"mlflow ui --backend-store-uri {uri}" if "://" in uri and not uri.startswith("http") else f"a browser at {uri}"
-    return [
+    best = folder / search_folder.BEST
+    lines = [
         f"leaderboard   python -m reports.leaderboard {folder}",
-        f"compare       {opens}",
-        f"best model    {folder / 'best'}/README.md",
-        f"train again   python -m trainables.train --config {folder / 'best' / 'config.yaml'}",
-        f"more trials   python -m tuner.search --resume {folder} --trials +8",
+        f"compare       {f'open {uri} in a browser' if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}",
     ]
+    if (best / "config.yaml").exists():
+        lines += [
+            f"best model    less {best / 'README.md'}",
+            f"train again   python -m trainables.train --config {best / 'config.yaml'}",
+        ]
+    if num_left:
+        return [*lines, f"go on         python -m tuner.search --resume {folder}   ({num_left} trials are not finished)"]
+    return [*lines, f"more trials   python -m tuner.search --resume {folder} --trials +8"]

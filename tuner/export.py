@@ -144,9 +144,10 @@ def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
     return {
         "search": header.get("id"),
         "trial": record.number,
+        **record.lineage,
+        "search_seed": record.lineage.get("seed"),
         "seed": record.config.get("seed"),
         "assignment": record.assignment,
-        **record.lineage,
         "data_hashes": header.get("data_hashes"),
         "encoder_sha256": header.get("encoder_sha256"),
         "settings": header.get("settings"),

@@ -18,6 +18,7 @@ one that is running or was interrupted.  Only COMPLETE and PRUNED ones teach the
 
 import contextlib
 import datetime
+import math
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -84,13 +85,15 @@ class TrialRecord:
 
     @property
     def best_report(self) -> Report | None:
-        """The report with the highest score (the first of equals): its weights are the trial's result."""
-        return max(self.reports, key=lambda report: float(report["score"]), default=None)
+        """The report with the highest score (the first of equals; never one that is no number): its weights are the result."""
+        finite = (report for report in self.reports if math.isfinite(report["score"]))
+        return max(finite, key=lambda report: float(report["score"]), default=None)
 
     @property
     def score(self) -> float | None:
         """Score of the best report, or None before the first."""
-        return float(self.best_report["score"]) if self.best_report else None
+        best = self.best_report
+        return float(best["score"]) if best else None
 
     @property
     def budget_used(self) -> int:
@@ -137,6 +140,7 @@ class Ledger:
         if not path.is_file():
             raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
         try:
+            _look_for_study(path)
             return cls(optuna.load_study(storage=_storage(path), study_name=_STUDY_NAME))
         except Exception as error:
             raise LedgerError(f"{path}: no ledger that can be read: {_first_line(error)}") from error
@@ -207,14 +211,17 @@ class Ledger:
         """Writes down that a trial was let go on at the rung of its `report`-th report."""
         self._trial(number).set_user_attr(f"{_PASSED_PREFIX}{report}", True)
 
-    def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> None:
-        """Ends a trial; told again, the first ending stands.
+    def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> bool:
+        """Ends a trial.
 
         A trial without a report cannot be complete: it is written down as failed, `lost`.
+
+        Returns:
+            False where it had ended already: the first ending stands, and nothing is written.
         """
         record = self.record(number)
         if record.state != "running":
-            return
+            return False
         if ending == "complete" and record.score is None:
             ending, reason, detail = "failed", "lost", "ended without a report"
         trial = self._trial(number)
@@ -222,6 +229,7 @@ class Ledger:
         value = record.score if ending == "complete" else None
         self._study.tell(number, values=value, state=_TOLD[ending], skip_if_finished=True)
         self._open_trials.pop(number, None)
+        return True
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""
@@ -299,6 +307,13 @@ def _interrupted(record: TrialRecord) -> TrialRecord:
 def _storage(path: Path) -> optuna.storages.RDBStorage:
     url = f"sqlite:///{path.resolve()}"
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
+
+
+def _look_for_study(path: Path) -> None:
+    """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
+            raise LookupError(f"it holds no study named {_STUDY_NAME}")
 
 
 def _write_ahead(path: Path) -> None:

@@ -195,7 +195,7 @@ def _common_tags(header: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Tags of every run of a search; the git commit and the user are set here because only `mlflow.start_run` sets them."""
     lineage, hashes = header.get("lineage") or {}, header.get("data_hashes") or {}
     tags = {
-        SEARCH_TAG: str(header.get("id") or folder.resolve()),
+        SEARCH_TAG: str(header.get("id") or hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]),
         "mlflow.user": _user(),
         "mlflow.source.name": "tuner.search",
         "mlflow.source.type": "LOCAL",

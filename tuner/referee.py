@@ -93,11 +93,16 @@ class Referee:
         return self._order(record)
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
-        """One report of a trial: written down, then judged."""
+        """One report of a trial: written down, then judged.
+
+        Heard again it changes nothing, and nobody is told; nor does what a worker still sends after its trial has ended.
+        """
+        if self._ledger.record(number).state != "running":
+            return "stop"
         if not math.isfinite(report["score"]):
             return self.end(number, "failed", "diverged", f"score is {report['score']} at report {report['report']}")
-        self._ledger.report(number, report)
-        self._listener("report", self._ledger.record(number))
+        if self._ledger.report(number, report):
+            self._listener("report", self._ledger.record(number))
         return self._judge(number, report)
 
     def _take_up(self) -> Iterator[TrialRecord]:
@@ -122,9 +127,9 @@ class Referee:
         return "continue"
 
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
-        """Tells the ledger how a trial ended; told again, the first ending stands."""
-        self._ledger.tell(number, ending, reason, detail)
-        self._listener("end", self._ledger.record(number))
+        """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
+        if self._ledger.tell(number, ending, reason, detail):
+            self._listener("end", self._ledger.record(number))
         return "stop"
 
     def _order(self, record: TrialRecord) -> Order:

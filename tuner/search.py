@@ -80,6 +80,9 @@ def main(  # noqa: PLR0917 - a command line
 
     try:
         code = drive(folder, plan, is_new=resume is None, quiet=quiet)
+    except KeyboardInterrupt:
+        errors.print(f"stopped at once; go on with: python -m tuner.search --resume {folder}")
+        code = EXIT_INTERRUPTED
     except ConfigError as error:
         code = _complain(errors, error, EXIT_MISTAKE)
     raise typer.Exit(code)

@@ -1,38 +1,39 @@
 """The MLflow mirror: fills MLflow from the ledger, in a process of its own, so that no MLflow can slow or stop a search.
 
-`python -m tuner.tracking follow DIR` mirrors a search while it runs; the driver starts it through `MirrorProcess`, which imports no
-MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once.  Neither trusts what it remembers: after a start, and after
-every error, they read back what MLflow holds (runs by the tags `tritune.search` and `tritune.trial`, points by the history of one
-metric) and send the rest.  What is to be sent is decided in `tuner/mirror_runs.py` and `tuner/mirror_plan.py`; this is the only file
-that imports MLflow, and it does so late, because that takes seconds.
+`python -m tuner.tracking follow DIR` mirrors a search while it runs; the driver starts it through `MirrorProcess`, which imports
+no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once.  Neither trusts what it remembers: after a start, and
+after every error, they read back what MLflow holds (runs by the tags `tritune.search` and `tritune.trial`, points by the history
+of one metric) and send the rest.  `tuner/mirror_runs.py` says what MLflow must hold, `tuner/mirror_plan.py` what is missing; this
+is the only file that imports MLflow, and it does so late, because that takes seconds.
 """
 
+import contextlib
 import logging
 import os
 import signal
-import subprocess
+import sqlite3
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import filelock
 import typer
 
 from tuner.ledger import Ledger, LedgerError
-from tuner.mirror_plan import WHOLE_TAG, Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
+from tuner.mirror_loop import Follower, first_line, watch_parent
+from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
+from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
 from tuner.search_folder import is_live
 
+__all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
+
 EXPERIMENT = "tritune"
-LOG_FILE = "mirror.log"
 _LOCK_FILE = ".mirror.lock"
+_SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _REFUSED = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 _ENVIRONMENT = {
@@ -43,20 +44,15 @@ _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_log = logging.getLogger("tritune.mirror")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Shows a search in MLflow, from its ledger.")
 
 
 def default_tracking_uri(search_folder: Path) -> str:
     """The store that all searches beside this one share: `mlflow.db` in the folder that the search's folder lies in."""
     return f"sqlite:///{search_folder.resolve().parent / 'mlflow.db'}"
-
-
-def sync_command(search_folder: Path) -> str:
-    """What a person types to send what is missing."""
-    return f"python -m tuner.tracking sync {search_folder}"
 
 
 class Mirror:
@@ -66,12 +62,13 @@ class Mirror:
         sent: operations done so far, by kind (`runs`, `reports`, `files`).
     """
 
-    def __init__(self, folder: Path, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str) -> None:
         self.sent: Counter[str] = Counter()
-        self._folder, self._uri = folder, tracking_uri
+        self._uri = tracking_uri
         self._client: Any = None
         self._experiment_id = ""
-        self._held: dict[int | None, HeldRun] | None = None
+        self._held: dict[int | None, HeldRun] | None = None  # None: to be read back
+        self._last_known: dict[int | None, HeldRun] | None = None
 
     def send(self, wanted: Mapping[int | None, WantedRun]) -> None:
         """Sends all that is missing, the parent first.  A run that MLflow refuses does not keep the others back.
@@ -79,7 +76,7 @@ class Mirror:
         Raises:
             Exception: whatever MLflow raised; what it holds is read back the next time.
         """
-        held = self._known(wanted)
+        held = self._last_known = self._known(wanted)
         self._held = None
         refused: list[Exception] = []
         for trial, run in wanted.items():
@@ -94,11 +91,8 @@ class Mirror:
         self._held = held
 
     def count_missing(self, wanted: Mapping[int | None, WantedRun]) -> tuple[int, int]:
-        """Trials and reports that MLflow lacks, as far as it can be asked; all of them where it cannot."""
-        try:
-            return count_missing(wanted, self._known(wanted))
-        except Exception:
-            return count_missing(wanted, None)
+        """Trials and reports that MLflow lacks, as far as is known without asking; all of them where it never answered."""
+        return count_missing(wanted, self._last_known)
 
     def _known(self, wanted: Mapping[int | None, WantedRun]) -> dict[int | None, HeldRun]:
         """What MLflow holds: as remembered since the last success, else read back."""
@@ -135,92 +129,33 @@ class Mirror:
             self.sent["files"] += 1
 
 
-@dataclass(frozen=True)
-class MirrorResult:
-    """How a mirror ended: whether MLflow holds all of the search, and a line for a person."""
-
-    complete: bool
-    message: str
-
-
-class MirrorProcess:
-    """The mirror of a running search, as the driver holds it: starts it, and at the end waits for it, but never long.
-
-    Start it after the ledger's header says that the search is running (`ended` is None); close it after `ended` was set and the
-    export stands.  Nothing here raises into the search, and nothing outlives it: the mirror watches its parent.
-
-    Args:
-        folder: of the search.
-        tracking_uri: where MLflow is; None: `default_tracking_uri`.
-        give_up_seconds: how long, once the search is over, the mirror goes on trying against an MLflow that fails.
-    """
-
-    def __init__(self, folder: Path, tracking_uri: str | None = None, give_up_seconds: float = 15.0) -> None:
-        self._folder, self._uri, self._give_up_seconds = folder, tracking_uri, give_up_seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._problem = "it was never started"
-        self.result: MirrorResult | None = None
-
-    def start(self) -> "MirrorProcess":
-        """Starts the process, out of reach of Ctrl-C; its output goes to `mirror.log`."""
-        command = [sys.executable, "-m", "tuner.tracking", "follow", str(self._folder.resolve())]
-        command += ["--parent-pid", str(os.getpid()), "--give-up-seconds", str(self._give_up_seconds)]
-        command += ["--tracking-uri", self._uri] if self._uri else []
-        root = str(Path(__file__).resolve().parent.parent)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-        try:
-            with (self._folder / LOG_FILE).open("ab") as log:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-                )
-        except OSError as error:
-            self._problem = f"it could not be started: {_first_line(error)}"
-        return self
-
-    def close(self, timeout_seconds: float = 30.0) -> MirrorResult:
-        """Waits until the mirror is done, at most so long, then kills it."""
-        if self.result is None:
-            self.result = self._wait(timeout_seconds)
-        return self.result
-
-    def _wait(self, timeout_seconds: float) -> MirrorResult:
-        if self._process is None:
-            return self._incomplete(self._problem)
-        try:
-            code = self._process.wait(timeout_seconds)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            _kill(self._process)
-            return self._incomplete(f"it was still at work after {timeout_seconds:g} s and was killed")
-        last_line = _last_line(self._folder / LOG_FILE)
-        return MirrorResult(True, last_line) if code == 0 else self._incomplete(last_line or f"it ended with exit code {code}")
-
-    def _incomplete(self, why: str) -> MirrorResult:
-        command = sync_command(self._folder)
-        return MirrorResult(False, why if command in why else f"the MLflow mirror is not complete: {why}; send the rest: {command}")
-
-    def __enter__(self) -> "MirrorProcess":
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
 @app.command()
 def follow(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the search.")],
     tracking_uri: Annotated[str | None, typer.Option(help="Where MLflow is, if not where the search says.")] = None,
     parent_pid: Annotated[int | None, typer.Option(help="Process of the driver; the mirror ends with it.")] = None,
-    give_up_seconds: Annotated[float, typer.Option(help="How long to go on after the search while MLflow fails.")] = 15.0,
+    give_up_seconds: Annotated[float, typer.Option(help="How long to go on after the search while MLflow fails.")] = 10.0,
     poll_seconds: Annotated[float, typer.Option(help="How often the ledger is read.")] = 1.0,
 ) -> None:
     """Mirrors a search while it runs, and ends with it."""
-    _start_logging()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent_gone = _watch(parent_pid, give_up_seconds + 60) if parent_pid else lambda: not is_live(folder)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     os.nice(5)  # the trials come first
+    gone = watch_parent(parent_pid, give_up_seconds + 60) if parent_pid else lambda: not is_live(folder)
     ledger, uri = _open(folder, tracking_uri)
-    with _only_mirror(folder):
-        raise typer.Exit(_follow(Mirror(folder, uri), ledger, folder, parent_gone, give_up_seconds, poll_seconds))
+    mirror = Mirror(uri)
+    follower = Follower(
+        send_once=lambda: mirror.send(_read_ledger(ledger, folder, gone=gone())),
+        is_over=lambda: gone() or bool(ledger.header.get("ended")),
+    )
+    with _only_mirror(folder, wait_seconds=60):  # the mirror of a driver that was killed just now may still be at its end
+        if follower.run(give_up_seconds, poll_seconds):
+            print(f"MLflow holds the whole search; sent: {_summary(mirror)}", flush=True)
+            return
+        print(
+            f"{_shortfall(mirror, _read_ledger(ledger, folder, gone=gone()))}; send the rest: {sync_command(folder)}", flush=True
+        )
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -230,36 +165,188 @@ def sync(
 ) -> None:
     """Sends what MLflow lacks of a search, once, and says what it was."""
     ledger, uri = _open(folder, tracking_uri)
-    with _only_mirror(folder):
-        mirror = Mirror(folder, uri)
-        wanted = _wanted(ledger, folder, over=bool(ledger.header.get("ended")) or not is_live(folder))
+    with _only_mirror(folder, wait_seconds=1):
+        mirror = Mirror(uri)
+        wanted = _read_ledger(ledger, folder, gone=not is_live(folder))
         try:
             mirror.send(wanted)
         except Exception as error:
-            _fail(f"{_shortfall(mirror, wanted)}: {_first_line(error)}; sent: {_summary(mirror)}", code=1)
-    typer.echo(f"sent to {_shown(uri)}: {_summary(mirror)}")
+            raise _failure(f"{_shortfall(mirror, wanted)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
+    typer.echo(f"sent to {_without_password(uri)}: {_summary(mirror)}")
 
 
-def _follow(
-    mirror: Mirror, ledger: Ledger, folder: Path, parent_gone: Callable[[], bool], give_up_seconds: float, poll_seconds: float
-) -> int:
-    """The loop: read the ledger, send, wait; the exit code.  Whether it is over is asked before reading, so that nothing is missed."""
-    failing_since: float | None = None
-    pause = poll_seconds
+def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool) -> dict[int | None, WantedRun]:
+    """What MLflow must hold now.  `gone`: the driver that was followed is; another may be at work in its place."""
+    header = ledger.header
+    over = bool(header.get("ended")) or (gone and not is_live(folder))
+    return wanted_runs(header, ledger.records(live=not over), folder, over=over)
+
+
+def _connect(uri: str) -> tuple[Any, str]:
+    """A client and the id of the experiment; both are made where they are missing, by one process at a time."""
+    _set_environment()
+    from mlflow import MlflowClient
+
+    with _only_maker(uri):
+        client = MlflowClient(tracking_uri=uri)
+        return client, _experiment_id(client, uri)
+
+
+@contextlib.contextmanager
+def _only_maker(uri: str) -> Iterator[None]:
+    """Lets one search at a time make what is missing in a SQLite store."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    path = Path(uri.removeprefix(_SQLITE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{path}.lock", timeout=60):
+        if not path.exists():
+            _make_store(path)
+        yield
+
+
+def _make_store(path: Path) -> None:
+    """A new SQLite store, made aside and renamed: one whose making was cut short would never be opened again.
+
+    It gets a write-ahead log: whoever reads, such as MLflow's UI, does not make the mirror wait, and commits cost a half.
+    """
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    making = path.with_name(f"{path.name}.making")
+    for left in path.parent.glob(f"{making.name}*"):
+        left.unlink()
+    engine = create_sqlalchemy_engine(f"{_SQLITE}{making}")
+    _initialize_tables(engine)
+    engine.dispose()
+    with contextlib.closing(sqlite3.connect(making)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    making.rename(path)
+
+
+def _set_environment() -> None:
+    """Bounds MLflow's waiting and closes what is open by default, before it is imported; what the user set stands."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _experiment_id(client: Any, uri: str) -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        folder = Path(uri.removeprefix(_SQLITE)).resolve().parent / "mlartifacts" if uri.startswith(_SQLITE) else None
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=folder.as_uri() if folder else None))
+        except Exception:  # another search was faster
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def _read_back(client: Any, experiment_id: str, wanted: Mapping[int | None, WantedRun]) -> dict[int | None, HeldRun]:
+    """The runs of a search that MLflow holds; histories are read only of those that are not whole."""
+    held: dict[int | None, HeldRun] = {}
+    for run in _search_runs(client, experiment_id, wanted[None].tags[SEARCH_TAG]):
+        trial = int(run.data.tags[TRIAL_TAG]) if TRIAL_TAG in run.data.tags else None
+        if trial in held:  # a server that made a run and did not say so was asked again
+            client.delete_run(run.info.run_id)
+            continue
+        there = HeldRun(run.info.run_id, run.info.status, dict(run.data.tags), dict(run.data.params))
+        if trial in wanted and not is_whole(wanted[trial], there):
+            history = client.get_metric_history(there.run_id, PARENT_CURVE if trial is None else CHILD_CURVE)
+            there.steps = {metric.step for metric in history}
+        held[trial] = there
+    return held
+
+
+def _search_runs(client: Any, experiment_id: str, search_id: str) -> Iterator[Any]:
+    token = None
     while True:
-        over = parent_gone() or bool(ledger.header.get("ended"))
-        wanted = _wanted(ledger, folder, over=over and not _taken_over(ledger, folder))
-        try:
-            mirror.send(wanted)
-            failing_since, pause = None, poll_seconds
-        except Exception as error:
-            failing_since = failing_since or time.monotonic()
-            pause = min(2 * pause, 30.0)
-            _log.warning("MLflow: %s", _first_line(error))
-        if over and failing_since is None:
-            _log.info("MLflow holds the whole search; sent: %s", _summary(mirror))
-            return 0
-        if over and failing_since is not None and time.monotonic() - failing_since >= give_up_seconds:
-            _log.error("%s; send the rest: %s", _shortfall(mirror, wanted), sync_command(folder))
-            return 1
-        _sleep(pause if not over else poll_seconds, lambda: parent_gone() or bool(ledger.header.get("ended")))
+        page = client.search_runs(
+            [experiment_id], f"tags.`{SEARCH_TAG}` = '{search_id}'", order_by=["attributes.start_time ASC"], page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _log_batch(client: Any, held: HeldRun, log: Log) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    point = log.point
+    metrics = [Metric(key, value, point.timestamp_ms, point.step) for key, value in point.metrics.items()] if point else []
+    params = [Param(key, value) for key, value in log.params.items()]
+    tags = [RunTag(key, value) for key, value in log.tags.items()]
+    client.log_batch(held.run_id, metrics, params, tags, synchronous=True)
+    held.params |= log.params
+    held.tags |= log.tags
+    if point:
+        held.steps.add(point.step)
+
+
+def _set_status(client: Any, held: HeldRun, change: SetStatus) -> None:
+    if change.status == "RUNNING":
+        client.update_run(held.run_id, status=change.status)
+    else:
+        client.set_terminated(held.run_id, change.status, change.end_ms or None)
+    held.status = change.status
+
+
+def _upload(client: Any, run_id: str, artifact: Artifact) -> None:
+    if artifact.path is None:
+        client.log_text(run_id, artifact.text, artifact.name)
+    else:
+        client.log_artifact(run_id, str(artifact.path), artifact.name.rpartition("/")[0] or None)
+
+
+def _open(folder: Path, tracking_uri: str | None) -> tuple[Ledger, str]:
+    try:
+        ledger = Ledger.open(folder)
+    except LedgerError as error:
+        raise _failure(str(error), 2) from None
+    settings = ledger.header.get("settings") or {}
+    return ledger, tracking_uri or settings.get("tracking_uri") or default_tracking_uri(folder)
+
+
+@contextlib.contextmanager
+def _only_mirror(folder: Path, wait_seconds: float) -> Iterator[None]:
+    """Keeps a second mirror out: two at once would send everything twice."""
+    lock = filelock.FileLock(folder / _LOCK_FILE, timeout=wait_seconds)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise _failure(f"{folder}: another mirror is at work on this search; it sends what is missing", 1) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _shortfall(mirror: Mirror, wanted: Mapping[int | None, WantedRun]) -> str:
+    num_trials, num_reports = mirror.count_missing(wanted)
+    return f"the MLflow mirror is not complete: {num_trials} trials, {num_reports} reports are missing"
+
+
+def _summary(mirror: Mirror) -> str:
+    return (
+        ", ".join(f"{mirror.sent[kind]} {kind}" for kind in ("runs", "reports", "files"))
+        if mirror.sent
+        else "nothing was missing"
+    )
+
+
+def _without_password(uri: str) -> str:
+    user, at, _ = uri.partition("://")[2].rpartition("@")
+    return uri.replace(user + at, "") if user else uri
+
+
+def _failure(message: str, code: int) -> typer.Exit:
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

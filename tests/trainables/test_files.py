@@ -23,7 +23,7 @@ def test_the_cache_folder_is_where_it_was_asked_for(tmp_path, monkeypatch):
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRITUNE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(ValueError, match="file/cache: the cache folder cannot be made.*TRITUNE_CACHE"):
+    with pytest.raises(ValueError, match=r"file/cache: the cache folder cannot be made.*TRITUNE_CACHE"):
         cache_folder()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from trainables.data.rows import DataError
+from trainables.encoder_files import reach_hub
 from trainables.files import cache_folder, write_atomically
 from trainables.tasks import QQP, SST, STS, Task
 
@@ -90,11 +91,8 @@ def _hub_loader() -> Load:
         import datasets
     except ImportError:
         raise DataError(['data=hub needs the `datasets` library: pip install "tritune[hub]"']) from None
-    from huggingface_hub import HfApi
-
     try:
-        for name in {name for _, name, _, _ in HUB_DATA}:
-            HfApi().dataset_info(name, timeout=2)  # load_dataset alone would try again for a minute
+        reach_hub()
     except Exception as error:
         raise DataError([f"data=hub: the Hugging Face hub cannot be reached ({type(error).__name__}); {_INSTEAD}"]) from None
 

@@ -118,7 +118,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, masks
     num_heads = len(plan.token_slots) // total
     head_size = hidden // num_heads
     sizes = [group.num_sequences * num_heads * group.length for group in plan.groups]
-    slots = [_pad(x.view(-1, head_size), plan).split(sizes) for x in (query * head_size**-0.5, key, value)]
+    slots = [
+        _pad(x.view(-1, head_size), plan).split(sizes)  # type: ignore[no-untyped-call]
+        for x in (query * head_size**-0.5, key, value)
+    ]
     contexts = [
         _attend_group(parts, group, mask) for parts, group, mask in zip(zip(*slots, strict=True), plan.groups, masks, strict=True)
     ]

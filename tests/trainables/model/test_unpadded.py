@@ -1,0 +1,74 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables.model.unpadded import MAX_GROUPS, attend, group_by_length, plan_attention
+
+lengths_of_batches = st.lists(st.integers(1, 40), min_size=1, max_size=20).map(np.array)
+CPU = torch.device("cpu")
+
+
+def attend_one_by_one(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: np.ndarray, heads: int
+) -> torch.Tensor:
+    outs, start = [], 0
+    for length in lengths:
+        parts = [x[start : start + length].view(length, heads, -1).transpose(0, 1) for x in (query, key, value)]
+        scores = parts[0] @ parts[1].transpose(1, 2) / parts[0].shape[-1] ** 0.5
+        outs.append((scores.softmax(-1) @ parts[2]).transpose(0, 1).reshape(length, -1))
+        start += length
+    return torch.cat(outs)
+
+
+@given(lengths_of_batches)
+def test_groups_hold_every_sequence_once_in_order_of_length(lengths: np.ndarray) -> None:
+    groups = group_by_length(lengths)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
+    assert 1 <= len(groups) <= MAX_GROUPS
+    assert all(lengths[one].max() < lengths[two].min() for one, two in itertools.pairwise(groups))
+
+
+def test_groups_split_where_it_pays() -> None:
+    lengths = np.array([10] * 500 + [100] * 500)
+    assert [len(group) for group in group_by_length(lengths)] == [500, 500]
+    assert len(group_by_length(np.array([10, 11, 12]))) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths_of_batches)
+def test_equals_attention_of_each_sequence_alone_with_gradients(lengths: np.ndarray) -> None:
+    heads, total = 2, int(lengths.sum())
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(total, 8, generator=generator, requires_grad=True) for _ in range(3)]
+    upstream = torch.randn(total, 8, generator=generator)
+    plan = plan_attention(lengths, heads, CPU)
+    ours = attend(*inputs, plan, [None] * len(plan.groups))
+    theirs = attend_one_by_one(*inputs, lengths, heads)
+    torch.testing.assert_close(ours, theirs)
+    for one, two in zip(torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(theirs, inputs, upstream), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_right_to_finite_differences_with_masks() -> None:
+    lengths, heads = np.array([1, 4, 2, 3]), 2
+    plan = plan_attention(lengths, heads, CPU)
+    masks = [(torch.rand(g.num_sequences * heads, g.length, g.length) > 0.3).double() for g in plan.groups]
+    plan = type(plan)(
+        tuple(type(g)(g.num_sequences, g.length, None if g.mask is None else g.mask.double()) for g in plan.groups),
+        plan.slot_rows,
+        None if plan.slot_used is None else plan.slot_used.double(),
+        plan.token_slots,
+    )
+    inputs = [torch.randn(10, 4, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, plan, masks), inputs)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5, 5], [5]])
+def test_equal_lengths_need_no_mask(lengths: list[int]) -> None:
+    plan = plan_attention(np.array(lengths), 2, CPU)
+    assert plan.slot_used is None
+    assert [group.mask for group in plan.groups] == [None]

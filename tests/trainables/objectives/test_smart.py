@@ -1,0 +1,148 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.config import SmartConfig, TrialConfig
+from trainables.encoder_files import find_encoder
+from trainables.model.multitask import MultitaskModel
+from trainables.objectives.losses import DIVERGENCES
+from trainables.objectives.objective import Objective
+from trainables.objectives.smart import ascent_direction, smart_terms
+from trainables.tasks import TASKS
+
+Make = Callable[..., Any]
+
+
+def build(dropout: float = 0.1, **smart: Any) -> tuple[MultitaskModel, Objective]:
+    values = {f"objective.smart.{key}": value for key, value in smart.items()}
+    config = TrialConfig().override({"encoder.name": "tiny", "encoder.dropout": dropout, "heads.*.dropout": dropout, **values})
+    model = MultitaskModel(config, find_encoder("tiny"), torch.Generator().manual_seed(0))
+    return model, Objective(config.objective)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def batches(make_batch: Make) -> list[Any]:
+    return [make_batch("sst", [4, 9, 2]), make_batch("qqp", [30, 3]), make_batch("sts", [7, 7])]
+
+
+def losses(objective: Objective, model: MultitaskModel, batches: list[Any]) -> dict[str, torch.Tensor]:
+    return objective(model, batches, masks=seeded(1), noise=seeded(2))
+
+
+def gradients(model: MultitaskModel, values: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    model.zero_grad()
+    torch.stack(list(values.values())).sum().backward()
+    return [weight.grad.to_dense().clone() for weight in model.parameters() if weight.grad is not None]
+
+
+def test_without_step_and_noise_it_is_the_plain_loss_and_gradient(batches: list[Any]) -> None:
+    model, plain = build()
+    _, smart = build(enabled=True, step_size=0.0, noise_std=0.0)
+    one, two = losses(plain, model, batches), losses(smart, model, batches)
+    assert all(torch.equal(one[task], two[task]) for task in TASKS)
+    for a, b in zip(gradients(model, one), gradients(model, two), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_weight_0_is_the_plain_loss(batches: list[Any]) -> None:
+    model, plain = build()
+    _, smart = build(enabled=True, weights=dict.fromkeys(TASKS, 0.0))
+    assert all(torch.equal(losses(plain, model, batches)[task], losses(smart, model, batches)[task]) for task in TASKS)
+
+
+def test_it_draws_the_masks_of_the_clean_pass_and_no_more(batches: list[Any]) -> None:
+    model, plain = build()
+    _, smart = build(enabled=True)
+    one, two = seeded(1), seeded(1)
+    plain(model, batches, masks=one, noise=seeded(2))
+    smart(model, batches, masks=two, noise=seeded(2))
+    assert torch.equal(one.get_state(), two.get_state())
+
+
+def test_its_steps_leave_no_gradient_behind(batches: list[Any]) -> None:
+    model, smart = build(enabled=True)
+    losses(smart, model, batches)
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_a_larger_step_moves_predictions_further(batches: list[Any]) -> None:
+    model, plain = build()
+    base = losses(plain, model, batches)
+    terms = [losses(build(enabled=True, step_size=step)[1], model, batches)["sst"] - base["sst"] for step in (1e-3, 1e-2, 1e-1)]
+    assert 0 <= terms[0] < terms[1] < terms[2]
+
+
+def test_the_direction_has_inf_norm_1_a_token() -> None:
+    gradient = torch.randn(9, 6) * torch.logspace(-3, 3, 9)[:, None]
+    direction = ascent_direction(gradient, 1e-9)
+    torch.testing.assert_close(direction.abs().amax(dim=1), torch.ones(9), rtol=1e-4, atol=0)
+    assert torch.equal(direction.sign(), gradient.sign())
+    assert torch.equal(ascent_direction(torch.zeros(2, 3), 1e-6), torch.zeros(2, 3))
+
+
+def test_with_its_defaults_the_step_has_its_whole_length(batches: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[torch.Tensor] = []
+
+    def spy(gradient: torch.Tensor, epsilon: float) -> torch.Tensor:
+        norms.append(ascent_direction(gradient, epsilon).abs().amax(dim=1))
+        return ascent_direction(gradient, epsilon)
+
+    monkeypatch.setattr("trainables.objectives.smart.ascent_direction", spy)
+    model, smart = build(enabled=True)
+    losses(smart, model, batches)
+    assert norms[0][:15].median() > 0.9  # the first task's; a random encoder's other heads answer more weakly
+
+
+def test_the_step_goes_uphill(batches: list[Any]) -> None:
+    """Of two steps of one length, the one chosen moves predictions further than its mirror image through the noise."""
+    model, _ = build(dropout=0.0)
+    batch = batches[:1]
+    config = SmartConfig(enabled=True, step_size=1e-2, noise_std=1e-2)
+    mirrored = config.model_copy(update={"step_size": -1e-2})
+    embeddings = model.embed(batch)
+    clean = model(batch, generator=None, embeddings=embeddings)
+    up, down = (
+        smart_terms(model, batch, clean, embeddings, config=c, masks=None, masks_state=None, noise=seeded(2))["sst"]
+        for c in (config, mirrored)
+    )
+    assert up > down
+
+
+def naive_terms(model: MultitaskModel, batch: Any, config: SmartConfig, masks: int, noise: int) -> torch.Tensor:
+    """Equation 3 as it reads, one task, every pass with a generator of its own."""
+    divergence = DIVERGENCES[TASKS[batch.task].target]
+    clean = model([batch], generator=seeded(masks))[batch.task]
+    start = torch.randn(model.embed([batch]).shape, generator=seeded(noise)) * config.noise_std
+    start.requires_grad_()
+    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + start)[batch.task]
+    (gradient,) = torch.autograd.grad(divergence(moved, clean.detach()).sum(), start)
+    gradient = gradient / config.noise_std
+    worst = start.detach() + config.step_size * gradient / (gradient.abs().max(dim=1).values[:, None] + config.epsilon)
+    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + worst)[batch.task]
+    return divergence(moved, clean).mean()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_equals_a_plain_implementation_in_value_and_gradient(task: str, batches: list[Any]) -> None:
+    batch = next(batch for batch in batches if batch.task == task)
+    model, plain = build()
+    _, smart = build(enabled=True, step_size=0.1, noise_std=0.01, weights=dict.fromkeys(TASKS, 2.0))
+    ours = losses(smart, model, [batch])
+    theirs = {task: losses(plain, model, [batch])[task] + 2.0 * naive_terms(model, batch, smart.config.smart, masks=1, noise=2)}
+    torch.testing.assert_close(ours[task], theirs[task])
+    for a, b in zip(gradients(model, ours), gradients(model, theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_it_works_while_the_encoder_stands_still(batches: list[Any]) -> None:
+    model, smart = build(enabled=True, step_size=0.1)
+    model.set_trainable("heads")
+    values = losses(smart, model, batches)
+    assert all(torch.isfinite(value) for value in values.values())
+    assert len(gradients(model, values)) == 6

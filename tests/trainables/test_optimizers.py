@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from trainables.config import OptimizerConfig
+from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
+
+
+class Model(torch.nn.Module):
+    def __init__(self, *, sparse: bool = True) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.encoder = torch.nn.ModuleDict({"words": torch.nn.Embedding(9, 4, sparse=sparse), "norm": torch.nn.LayerNorm(4)})
+        self.heads = torch.nn.ModuleDict({"sst": torch.nn.Linear(4, 2), "qqp": torch.nn.Linear(4, 1)})
+        for weight in self.parameters():
+            torch.nn.init.normal_(weight, generator=generator)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.heads["sst"](self.encoder["norm"](self.encoder["words"](ids)))
+
+
+def train(model: Model, optimizer: torch.optim.Optimizer, steps: int, max_norm: float | None = 0.5) -> list[float]:
+    norms = []
+    for step in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        model(torch.tensor([step % 9, 3, 3])).square().sum().backward()
+        norms.append(clip_gradients(model.parameters(), max_norm).item())
+        optimizer.step()
+    return norms
+
+
+def test_groups_part_heads_from_encoder_and_spare_biases_and_norms() -> None:
+    model = Model()
+    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, head_lr_scale=10.0, weight_decay=0.1))
+    set_lr(optimizer, 2e-3)
+    settings = {
+        id(weight): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for weight in group["params"]
+    }
+    assert {name: settings[id(weight)] for name, weight in model.named_parameters()} == {
+        "encoder.words.weight": (2e-3, 0.1),
+        "encoder.norm.weight": (2e-3, 0.0),
+        "encoder.norm.bias": (2e-3, 0.0),
+        "heads.sst.weight": (2e-2, 0.1),
+        "heads.sst.bias": (2e-2, 0.0),
+        "heads.qqp.weight": (2e-2, 0.1),
+        "heads.qqp.bias": (2e-2, 0.0),
+    }
+
+
+def test_the_rows_of_a_sparse_gradient_train_as_a_dense_one() -> None:
+    config = OptimizerConfig(lr=1e-2, weight_decay=0.1)
+    one, two = Model(sparse=True), Model(sparse=False)
+    norms = train(one, build_optimizer(one, config), 6), train(two, build_optimizer(two, config), 6)
+    assert norms[0] == pytest.approx(norms[1])
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_weight_without_gradient_stands_still() -> None:
+    model = Model()
+    before = model.heads["qqp"].weight.detach().clone()
+    train(model, build_optimizer(model, OptimizerConfig(lr=1e-2, weight_decay=0.5)), 3)
+    assert torch.equal(before, model.heads["qqp"].weight)
+
+
+def test_state_as_tensors_goes_on_bit_for_bit() -> None:
+    config = OptimizerConfig(lr=1e-2)
+    one, two = Model(), Model()
+    optimizer = build_optimizer(one, config)
+    train(one, optimizer, 4)
+    two.load_state_dict(one.state_dict())
+    resumed = build_optimizer(two, config)
+    tensors = optimizer_tensors(optimizer, one)
+    load_optimizer_tensors(resumed, two, {name: tensor.clone() for name, tensor in tensors.items()})
+    assert "exp_avg.encoder.words.weight" in tensors
+    assert not any("qqp" in name for name in tensors)
+    train(one, optimizer, 3)
+    train(two, resumed, 3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e9, None])
+def test_clipping_equals_torchs_on_dense_gradients(max_norm: float | None) -> None:
+    one, two = Model(sparse=True), Model(sparse=False)
+    for model in (one, two):
+        model(torch.tensor([1, 3, 3])).square().sum().backward()
+    norm = clip_gradients(one.parameters(), max_norm)
+    expected = torch.nn.utils.clip_grad_norm_(two.parameters(), max_norm or float("inf"))
+    torch.testing.assert_close(norm, expected)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None:
+            torch.testing.assert_close(a.grad.to_dense(), b.grad)

@@ -1,0 +1,148 @@
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trainables.checkpoints import checkpoints, newest_good, verify
+from trainables.config import TrialConfig
+from trainables.data.tokens import tokenise
+from trainables.evaluation import evaluate
+from trainables.model.files import load_model
+from trainables.session import TrialSession
+from trainables.trainer import Metrics, Trainer
+
+CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
+
+
+def plain(metrics: Metrics) -> Metrics:
+    return {key: value for key, value in metrics.items() if key not in CLOCK}
+
+
+def finish(session: TrialSession) -> list[Metrics]:
+    while not session.done:
+        session.next_report()
+    return [plain(metrics) for metrics in session.trainer.history]
+
+
+@pytest.fixture(scope="module")
+def curve(small_config: TrialConfig) -> list[Metrics]:
+    trainer = Trainer(small_config)
+    while not trainer.done:
+        trainer.advance()
+    return [plain(metrics) for metrics in trainer.history]
+
+
+def test_it_reports_what_the_trainer_reports_and_keeps_the_newest_two(
+    small_config: TrialConfig, tmp_path: Path, curve: list[Metrics]
+) -> None:
+    session = TrialSession(small_config, tmp_path / "trial")
+    assert session.resumed_from is None
+    assert finish(session) == curve
+    assert [folder.name for folder in checkpoints(tmp_path / "trial" / "checkpoints")] == ["report-0002", "report-0003"]
+    assert (tmp_path / "trial" / "log.txt").read_text().count("report ") == 3
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_it_goes_on_where_it_was(small_config: TrialConfig, tmp_path: Path, curve: list[Metrics], stop: int) -> None:
+    session = TrialSession(small_config, tmp_path)
+    for _ in range(stop):
+        session.next_report()
+    again = TrialSession(small_config, tmp_path)
+    assert again.resumed_from == tmp_path / "checkpoints" / f"report-000{stop}"
+    assert finish(again) == curve
+
+
+def test_a_checkpoint_ahead_of_the_caller_answers_from_its_history(
+    small_config: TrialConfig, tmp_path: Path, curve: list[Metrics]
+) -> None:
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    session.next_report()
+    again = TrialSession(small_config, tmp_path)
+    assert plain(again.next_report(known=0)) == curve[0]
+    assert plain(again.next_report(known=1)) == curve[1]
+    assert len(again.trainer.history) == 2
+    assert plain(again.next_report(known=2)) == curve[2]
+    with pytest.raises(RuntimeError, match="all 3 reports are given"):
+        again.next_report(known=3)
+
+
+def test_a_checkpoint_behind_the_caller_catches_up(small_config: TrialConfig, tmp_path: Path, curve: list[Metrics]) -> None:
+    session = TrialSession(small_config, tmp_path)
+    assert plain(session.next_report(known=2)) == curve[2]
+
+
+def test_a_damaged_newest_one_is_passed_over_and_logged(small_config: TrialConfig, tmp_path: Path, curve: list[Metrics]) -> None:
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    session.next_report()
+    (tmp_path / "checkpoints" / "report-0002" / "heads.safetensors").write_bytes(b"torn")
+    said: list[str] = []
+    again = TrialSession(small_config, tmp_path, say=said.append)
+    assert again.resumed_from == tmp_path / "checkpoints" / "report-0001"
+    assert "heads.safetensors" in said[0]
+    assert finish(again) == curve
+
+
+def test_best_is_the_model_of_the_best_report_and_scores_it(small_config: TrialConfig, tmp_path: Path) -> None:
+    session = TrialSession(small_config.override({"budget_examples": 240, "num_reports": 8}), tmp_path)
+    finish(session)
+    best = max(session.trainer.history, key=lambda metrics: metrics["score"])
+    assert session.best == best
+    assert json.loads((session.best_folder / "metrics.json").read_text()) == best
+    assert verify(session.best_folder) == []
+    config, model = load_model(session.best_folder)
+    scores = evaluate(model, tokenise(config.data, config.encoder)).metrics
+    assert scores == {key: best[key] for key in scores}
+
+
+def test_best_is_made_again_after_a_kill_before_it_was(small_config: TrialConfig, tmp_path: Path) -> None:
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    shutil.rmtree(session.best_folder)
+    TrialSession(small_config, tmp_path)
+    assert verify(session.best_folder) == []
+
+
+def test_best_takes_no_room_of_its_own(small_config: TrialConfig, tmp_path: Path) -> None:
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    name = Path("encoder") / "model.safetensors"
+    newest = newest_good(tmp_path / "checkpoints")
+    assert newest is not None
+    assert (newest / name).stat().st_ino == (session.best_folder / name).stat().st_ino
+    assert not (session.best_folder / "optimizer.safetensors").exists()
+
+
+def test_a_disk_that_fails_in_the_background_is_told_at_the_next_report(
+    small_config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, f"{folder.name} cannot be written")
+
+    monkeypatch.setattr("trainables.session.sync_checkpoint", fail)
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    with pytest.raises(OSError, match="report-0001 cannot be written"):
+        session.next_report()
+
+
+def test_the_checkpoint_before_stays_until_the_newest_is_on_the_disk(
+    small_config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[str] = []
+    monkeypatch.setattr("trainables.session.sync_checkpoint", lambda folder: on_disk.append(folder.name))
+    session = TrialSession(small_config.override({"num_reports": 9}), tmp_path)
+    for number in range(2, 10):
+        session.next_report()
+        if number > 2:
+            assert (tmp_path / "checkpoints" / f"report-{number - 2:04d}").is_dir()
+            assert f"report-{number - 2:04d}" in on_disk
+
+
+def test_a_folder_of_another_config_is_refused(small_config: TrialConfig, tmp_path: Path) -> None:
+    TrialSession(small_config, tmp_path).next_report()
+    with pytest.raises(ValueError, match="config seed: 7, 8"):
+        TrialSession(small_config.override({"seed": 8}), tmp_path)

@@ -1,0 +1,211 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.config import ConfigError, TrialConfig
+from trainables.tasks import TASKS
+from trainables.trainer import Diverged, Metrics, Trainer
+
+CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
+CASES: dict[str, dict[str, Any]] = {
+    "round_robin": {},
+    "sum_of_losses": {"phases.0.task_schedule": "sum_of_losses", "encoder.pair_encoding": "bi", "encoder.pooling": "mean"},
+    "whole_dataset": {"phases.0.task_schedule": "whole_dataset_round_robin", "budget_examples": 90, "heads.*.kind": "mlp"},
+    "smart": {"objective.smart.enabled": True, "optimizer.lr_schedule": "linear"},
+    "two_phases": {
+        "optimizer.lr_schedule": "cosine",
+        "optimizer.warmup_fraction": 0.2,
+        "phases": [
+            {"tasks": ["qqp"], "share": 0.5},
+            {"tasks": ["sst", "sts"], "share": 0.5, "trainable": "heads", "lr": 1e-2, "task_schedule": "sum_of_losses"},
+        ],
+    },
+}
+
+
+def run(trainer: Trainer, until: int = 10**6) -> list[Metrics]:
+    while not trainer.done and len(trainer.history) < until:
+        trainer.advance()
+    return numbers(trainer)
+
+
+def numbers(trainer: Trainer) -> list[Metrics]:
+    """The reports without what a clock measures."""
+    return [{key: value for key, value in metrics.items() if key not in CLOCK} for metrics in trainer.history]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_saved_loaded_and_continued_equals_never_stopped(small_config: TrialConfig, tmp_path: Path, case: str) -> None:
+    config = small_config.override(CASES[case])
+    whole = Trainer(config)
+    curve = run(whole)
+    for stop in range(config.num_reports):
+        first = Trainer(config)
+        run(first, until=stop)
+        first.save(tmp_path / f"{stop}")
+        run(first, until=stop + 1)  # what happens after saving must not matter
+        second = Trainer(config)
+        run(second, until=1)  # nor what happened before loading
+        second.load(tmp_path / f"{stop}")
+        assert numbers(second) == curve[:stop]
+        assert run(second) == curve
+        assert equal(weights(second), weights(whole))
+
+
+def test_two_trainers_with_another_in_between_give_the_same_curve(small_config: TrialConfig) -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    one = Trainer(small_config)
+    curve = run(one)
+    run(Trainer(small_config.override({"seed": 8, "num_threads": 2, "objective.smart.enabled": True})), until=1)
+    two = Trainer(small_config)
+    assert run(two) == curve
+    assert equal(weights(one), weights(two))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_taking_turns_step_by_step_changes_nothing(small_config: TrialConfig) -> None:
+    one, other = Trainer(small_config), Trainer(small_config.override({"seed": 8}))
+    while not one.done:
+        one.advance()
+        other.advance()
+    assert numbers(one) == run(Trainer(small_config))
+
+
+def test_another_seed_gives_another_curve(small_config: TrialConfig) -> None:
+    assert run(Trainer(small_config)) != run(Trainer(small_config.override({"seed": 8})))
+
+
+def test_a_report_says_what_it_promises(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config)
+    metrics = trainer.advance()
+    keys = {"report", "budget", "examples", "tokens", "score", "mean_score", "sst_accuracy", "qqp_accuracy", "sts_pearson"}
+    keys |= {"loss", "loss_sst", "loss_qqp", "loss_sts", "grad_norm", "lr", *CLOCK}
+    assert set(metrics) == keys
+    assert all(type(value) in (int, float) and math.isfinite(value) for value in metrics.values())
+    assert (metrics["report"], metrics["budget"], metrics["examples"], metrics["lr"]) == (1, 12, 12, 1e-3)
+    assert metrics["loss"] == pytest.approx((metrics["loss_sst"] + metrics["loss_qqp"] + metrics["loss_sts"]) / 3)
+    assert json.loads(json.dumps(metrics)) == metrics
+
+
+def test_reports_come_when_their_examples_are_seen(small_config: TrialConfig) -> None:
+    curve = run(Trainer(small_config.override({"budget_examples": 50, "num_reports": 4})))
+    assert [metrics["budget"] for metrics in curve] == [12, 25, 38, 50]
+    assert [metrics["examples"] for metrics in curve] == [12, 28, 40, 52]
+
+
+def test_a_step_over_two_reports_gives_both(small_config: TrialConfig) -> None:
+    curve = run(Trainer(small_config.override({"budget_examples": 6, "num_reports": 6})))
+    assert [metrics["examples"] for metrics in curve] == [4, 4, 4, 4, 8, 8]
+    assert curve[1] | {"report": 1, "budget": 1} == {key: curve[0][key] for key in curve[1]}
+
+
+def test_after_the_last_report_there_is_none(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config)
+    run(trainer)
+    with pytest.raises(RuntimeError, match="all 3 reports are given"):
+        trainer.advance()
+
+
+def test_the_budget_is_one_pass_over_the_tasks_that_train(small_config: TrialConfig) -> None:
+    tree = small_config.to_tree() | {"budget_examples": None}
+    assert Trainer(TrialConfig.parse(tree)).config.budget_examples == 3 * 24
+    tree["phases"] = [{"tasks": ["sst"], "share": 0.5}, {"tasks": ["sst", "qqp"], "share": 0.5}]
+    assert Trainer(TrialConfig.parse(tree)).config.budget_examples == 2 * 24
+
+
+def test_phases_train_their_own_tasks_and_what_may_move(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override({**CASES["two_phases"], "num_reports": 2}))
+    start = weights(trainer)
+    first = trainer.advance()
+    assert {"loss_qqp"} == {key for key in first if key.startswith("loss_")}
+    middle = weights(trainer)
+    assert moved(start, middle) >= {"encoder.layers.0.query.weight", "heads.qqp.output.weight"}
+    second = trainer.advance()
+    assert {"loss_sst", "loss_sts"} == {key for key in second if key.startswith("loss_")}
+    assert moved(middle, weights(trainer)) == {
+        f"heads.{task}.output.{kind}" for task in ("sst", "sts") for kind in ("weight", "bias")
+    }
+
+
+def moved(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name in one if not torch.equal(one[name], two[name])}
+
+
+def test_each_phase_runs_its_own_course_of_the_rate(small_config: TrialConfig) -> None:
+    config = small_config.override(
+        {**CASES["two_phases"], "budget_examples": 64, "num_reports": 16, "optimizer.lr_schedule": "linear"}
+    )
+    rates = [metrics["lr"] for metrics in run(Trainer(config)) if metrics["examples"] == metrics["budget"]]
+    assert rates[0] == pytest.approx(1e-3 * (2 / 32) / 0.2)
+    assert rates[7] == pytest.approx(1e-3 * (2 / 32) / 0.8)
+    assert max(rates[8:]) > 5e-3
+
+
+def test_training_learns(small_config: TrialConfig) -> None:
+    longer = {"budget_examples": 800, "num_reports": 4, "optimizer.lr": 3e-3, "data.batch_size": 8}
+    losses = [metrics["loss"] for metrics in run(Trainer(small_config.override(longer)))]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_divergence_names_step_and_task(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config)
+    trainer.advance()
+    with torch.no_grad():
+        trainer.model.heads["qqp"].output.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="step 5: the loss of qqp is nan"):
+        trainer.advance()
+
+
+def test_a_gradient_that_is_not_finite_is_found_before_the_step(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config)
+    trainer.model.heads["sst"].output.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(trainer)
+    with pytest.raises(Diverged, match=r"step 1: the gradient's norm \(sst\) is (inf|nan)"):
+        trainer.advance()
+    assert equal(before, weights(trainer))
+
+
+def test_predictions_that_are_not_finite_are_no_score(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override({"phases": [{"tasks": ["sst"]}]}))
+    with torch.no_grad():
+        trainer.model.heads["qqp"].output.bias.fill_(float("nan"))
+    with pytest.raises(Diverged, match="predictions of dev are not finite"):
+        trainer.advance()
+
+
+def test_loading_something_else_is_refused_by_name(small_config: TrialConfig, tmp_path: Path) -> None:
+    trainer = Trainer(small_config)
+    trainer.save(tmp_path)
+    with pytest.raises(ValueError, match=r"config optimizer\.lr: 0\.001, 0\.5"):
+        Trainer(small_config.override({"optimizer.lr": 0.5})).load(tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    state["made_from"]["data"]["quora-train.csv"] = "changed"
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"data\.quora-train\.csv: 'changed', '[0-9a-f]{64}'"):
+        trainer.load(tmp_path)
+
+
+def test_the_sum_of_losses_counts_a_batch_of_each_task(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override(CASES["sum_of_losses"]))
+    trainer.advance()
+    assert trainer.position.taken == dict.fromkeys(TASKS, 4)
+    assert trainer.position.step == 1
+
+
+def test_what_cannot_be_is_said_at_once(small_config: TrialConfig) -> None:
+    with pytest.raises(ConfigError) as error:
+        Trainer(small_config.override({"encoder.name": "/no/encoder", "data.source": "/no/data"}))
+    assert len(error.value.problems) == 2

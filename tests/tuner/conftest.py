@@ -1,0 +1,112 @@
+"""A small search without Ray: a space of three dimensions, three reports a trial, ledgers in memory or on disk."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search_spaces.domains import Categorical, Float, Int
+from search_spaces.space import Dimension, Space
+from trainables.config import TrialConfig
+from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.settings import SearchSettings
+
+# what a test can see of a kill: the store's writes, in any of its kinds
+WRITES = ("create_new_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values", "set_trial_intermediate_value")
+_METRICS = {"sst_accuracy": 0.4, "qqp_accuracy": 0.7, "sts_pearson": 0.5}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no `except Exception` sees it."""
+
+
+@dataclass(frozen=True)
+class Toy:
+    """What a search is made of.
+
+    Attributes:
+        space: a conditional dimension among three.
+        base: three reports of 100 examples each.
+        template: folder with a new ledger, to be copied: creating its tables takes a while.
+    """
+
+    space: Space
+    base: TrialConfig
+    template: Path
+
+    def settings(self, **changes: Any) -> SearchSettings:
+        """Rungs at the reports 1 and 2."""
+        return SearchSettings.parse({"trials": 5, "searcher": "random", "reduction_factor": 2, **changes})
+
+    def report(self, index: int, score: float) -> dict[str, Any]:
+        costs = {"budget": 100 * index, "train_seconds": 2.0, "examples_per_second": 50.0}
+        return {"report": index, "score": score, **_METRICS, **costs}
+
+    def new_ledger(self, folder: Path) -> Ledger:
+        """On disk."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.template / LEDGER_FILE, folder / LEDGER_FILE)
+        return Ledger.open(folder)
+
+    def new_study(self) -> optuna.Study:
+        """In memory, for a `Ledger`: as good as one on disk, and 20 times as fast."""
+        return optuna.create_study(direction="maximize")
+
+    @contextlib.contextmanager
+    def killed_before_write(self, study: optuna.Study, write: int) -> Iterator[list[str]]:
+        """Yields the writes to the store; instead of number `write` (from 0) and of each one after it `Killed` is raised.
+
+        `Killed` itself goes no further than this.
+        """
+        done: list[str] = []
+
+        def fused(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                if len(done) >= write:
+                    raise Killed
+                done.append(name)
+                return function(*args, **kwargs)
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in WRITES:
+                patch.setattr(study._storage, name, fused(name, getattr(study._storage, name)))
+            with contextlib.suppress(Killed):
+                yield done
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    template = tmp_path_factory.mktemp("template")
+    Ledger.create(template, {})
+    space = Space(
+        "toy",
+        (
+            Dimension("optimizer.lr", Float(1e-5, 1e-3, log=True)),
+            Dimension("heads.*.kind", Categorical(("linear", "mlp"))),
+            Dimension("heads.*.hidden_size", Int(16, 256, log=True), when={"heads.*.kind": ("mlp",)}),
+        ),
+    )
+    base = TrialConfig.parse({"encoder": {"name": "tiny"}, "num_reports": 3, "budget_examples": 300})
+    return Toy(space, base, template)
+
+
+@pytest.fixture
+def ledger(toy: Toy, tmp_path: Path) -> Ledger:
+    return toy.new_ledger(tmp_path / "search")
+
+
+@pytest.fixture
+def ask(toy: Toy) -> Callable[..., int]:
+    """`ask(ledger)`: one more trial of the toy space; gives its number."""
+
+    def one_more(ledger: Ledger, seed: int = 0) -> int:
+        return ledger.ask(toy.space, toy.base, optuna.samplers.RandomSampler(seed=seed), {"seed": 7}).number
+
+    return one_more

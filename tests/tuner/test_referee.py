@@ -1,0 +1,280 @@
+"""A search without Ray: workers are played by a loop whose next step depends on nothing but the ledger."""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuner.ledger import Ledger, TrialRecord
+from tuner.referee import Order, Referee
+from tuner.samplers import grid_points
+
+Curve = Callable[[TrialRecord, int], float]
+Event = tuple[str, TrialRecord]
+
+
+class Killed(BaseException):
+    """The driver is gone."""
+
+
+def by_number(record: TrialRecord, index: int) -> float:
+    """Learning curves that cross."""
+    return round(0.5 + 0.3 * math.sin(1 + 2.3 * record.number) + 0.05 * index * math.cos(record.number), 6)
+
+
+def by_config(record: TrialRecord, index: int) -> float:
+    """The nearer to 1e-4 the learning rate, the better."""
+    return round(0.8 - 0.1 * abs(math.log10(record.config["optimizer"]["lr"]) + 4) + 0.01 * index, 6)
+
+
+def referee_of(toy: Any, ledger: Ledger, listener: Any = lambda _event, _record: None, **changes: Any) -> Referee:
+    attributes = {"git_commit": "c0ffee"}
+    return Referee(
+        ledger, toy.settings(**changes), toy.space, toy.base, Path("/s"), attributes=attributes, listener=listener
+    )
+
+
+def drive(toy: Any, ledger: Ledger, curve: Curve, listener: Any = lambda _event, _record: None, **changes: Any) -> list[Order]:
+    """Plays the driver to the end: slots are filled, then the trial with the fewest reports sends its next one."""
+    referee = referee_of(toy, ledger, listener, **changes)
+    orders, slots = [], {}
+    while True:
+        while len(slots) < (changes.get("concurrency") or 1) and (order := referee.next_order()):
+            orders.append(order)
+            slots[order.number] = order.known_reports
+        if not slots:
+            return orders
+        number = min(slots, key=lambda n: (slots[n], n))
+        slots[number] += 1
+        score = curve(ledger.record(number), slots[number])
+        if referee.hear(number, toy.report(slots[number], score)) == "stop":
+            del slots[number]
+
+
+def outcome(ledger: Ledger) -> list[Any]:
+    """All that a search comes to, times apart."""
+    return [
+        (r.number, r.state, r.reason, r.assignment, r.config, r.reports, sorted(r.passed_rungs), r.score)
+        for r in ledger.records()
+    ]
+
+
+def endings(ledger: Ledger) -> list[Any]:
+    """The same without what the sampler drew."""
+    return [(r.number, r.state, r.reason, r.reports, sorted(r.passed_rungs)) for r in ledger.records()]
+
+
+def check_whole(toy: Any, ledger: Ledger, trials: int) -> None:
+    records = ledger.records()
+    assert [record.number for record in records] == list(range(trials))
+    for record in records:
+        assert record.state in {"complete", "stopped", "failed"}
+        assert [report["report"] for report in record.reports] == list(range(1, len(record.reports) + 1))
+        assert record.state != "complete" or len(record.reports) == toy.base.num_reports
+        assert record.state != "stopped" or len(record.reports) < toy.base.num_reports
+        assert record.config
+
+
+class KillAfter:
+    """A listener: the driver dies after so many events, once each was heard."""
+
+    def __init__(self, num_events: int) -> None:
+        self.left, self.events = num_events, []
+
+    def __call__(self, event: str, record: TrialRecord) -> None:
+        self.events.append((event, record))
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("searcher", ["random", "tpe"])
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_killed_after_any_event_it_ends_as_if_nothing_had_happened(searcher: str, concurrency: int, toy: Any) -> None:
+    changes = {"searcher": searcher, "concurrency": concurrency, "trials": 8 if searcher == "tpe" else 6}
+    study, listener = toy.new_study(), KillAfter(0)
+    drive(toy, Ledger(study), by_config, listener, **changes)
+    expected, num_events = outcome(Ledger(study)), len(listener.events)
+    check_whole(toy, Ledger(study), changes["trials"])
+    assert {state for _, state, *_ in expected} == {"complete", "stopped"}
+    for num in range(1, num_events + 1, 1 if searcher == "random" else 5):
+        study, listener = toy.new_study(), KillAfter(num)
+        with pytest.raises(Killed):
+            drive(toy, Ledger(study), by_config, listener, **changes)
+        drive(toy, Ledger(study), by_config, **changes)
+        assert outcome(Ledger(study)) == expected, f"killed after event {num}"
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_killed_before_any_write_it_ends_with_each_trial_once_and_the_same_ones_stopped(concurrency: int, toy: Any) -> None:
+    changes = {"concurrency": concurrency, "trials": 4}
+    study = toy.new_study()
+    drive(toy, Ledger(study), by_number, **changes)
+    expected = endings(Ledger(study))
+    assert {state for _, state, *_ in expected} == {"complete", "stopped"}
+    for write in itertools.count():
+        study, finished = toy.new_study(), False
+        with toy.killed_before_write(study, write):
+            drive(toy, Ledger(study), by_number, **changes)
+            finished = True
+        drive(toy, Ledger(study), by_number, **changes)
+        check_whole(toy, Ledger(study), 4)
+        assert endings(Ledger(study)) == expected, f"killed before write {write}"
+        if finished:
+            break
+    assert write > 40
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 12), max_size=6), st.integers(1, 3))
+def test_killed_again_and_again_it_still_ends_the_same(toy: Any, kills: list[int], concurrency: int) -> None:
+    changes = {"concurrency": concurrency, "trials": 6}
+    whole, study = toy.new_study(), toy.new_study()
+    drive(toy, Ledger(whole), by_number, **changes)
+    for num_events in kills:
+        try:
+            drive(toy, Ledger(study), by_number, KillAfter(num_events), **changes)
+        except Killed:
+            continue
+    drive(toy, Ledger(study), by_number, **changes)
+    assert outcome(Ledger(study)) == outcome(Ledger(whole))
+
+
+def test_on_disk_it_is_the_same(toy: Any, tmp_path: Path) -> None:
+    whole = toy.new_ledger(tmp_path / "whole")
+    drive(toy, whole, by_number, concurrency=2, trials=3)
+    cut = toy.new_ledger(tmp_path / "cut")
+    for num_events in (2, 4):
+        with pytest.raises(Killed):
+            drive(toy, cut, by_number, KillAfter(num_events), concurrency=2, trials=3)
+        cut = Ledger.open(tmp_path / "cut")
+    drive(toy, cut, by_number, concurrency=2, trials=3)
+    assert outcome(Ledger.open(tmp_path / "cut")) == outcome(whole)
+
+
+def test_the_ledger_knows_of_each_event_before_the_listener(toy: Any) -> None:
+    ledger = Ledger(toy.new_study())
+    seen = []
+
+    def listener(event: str, record: TrialRecord) -> None:
+        assert record == ledger.record(record.number)
+        seen.append((event, record.number, len(record.reports), record.state))
+
+    drive(toy, ledger, lambda record, index: 0.5 - 0.1 * record.number, listener, trials=2)
+    assert seen == [
+        ("ask", 0, 0, "running"),
+        ("report", 0, 1, "running"),
+        ("report", 0, 2, "running"),
+        ("report", 0, 3, "running"),
+        ("end", 0, 3, "complete"),
+        ("ask", 1, 0, "running"),
+        ("report", 1, 1, "running"),
+        ("end", 1, 1, "stopped"),
+    ]
+
+
+def test_interrupted_trials_come_first_and_say_how_far_they_were(toy: Any) -> None:
+    study = toy.new_study()
+    first = referee_of(toy, Ledger(study))
+    numbers = [first.next_order().number for _ in range(3)]
+    first.hear(1, toy.report(1, 0.5))
+    first.end(2, "failed", "error", "a line")
+    events: list[Event] = []
+    second = referee_of(toy, Ledger(study), lambda *event: events.append(event))
+    assert second.num_to_start == 4
+    orders = [second.next_order() for _ in range(4)]
+    assert numbers == [0, 1, 2]
+    assert [(order.number, order.known_reports) for order in orders] == [(0, 0), (1, 1), (3, 0), (4, 0)]
+    assert [event for event, _ in events] == ["requeue", "requeue", "ask", "ask"]
+    assert second.next_order() is None
+    assert second.num_to_start == 0
+
+
+def test_an_order_is_plain_and_names_the_trials_folder(toy: Any) -> None:
+    ledger = Ledger(toy.new_study())
+    order = referee_of(toy, ledger).next_order()
+    record = ledger.record(0)
+    assert order.to_tree() == {"number": 0, "config": record.config, "folder": "/s/trials/0000", "known_reports": 0}
+    assert record.lineage == {"git_commit": "c0ffee", "seed": 0}
+
+
+def test_an_ask_that_was_cut_short_is_completed_and_handed_out(toy: Any) -> None:
+    study = toy.new_study()
+    with toy.killed_before_write(study, 3):
+        referee_of(toy, Ledger(study)).next_order()
+    assert Ledger(study).record(0).config == {}
+    order = referee_of(toy, Ledger(study)).next_order()
+    assert order.number == 0 and order.config == Ledger(study).record(0).config != {}
+
+
+@pytest.mark.parametrize("index", [1, 2, 3])
+def test_a_report_heard_twice_changes_nothing_and_is_told_once(index: int, toy: Any) -> None:
+    ledger, events = Ledger(toy.new_study()), []
+    referee = referee_of(toy, ledger, lambda *event: events.append(event))
+    referee.next_order()
+    for i in range(1, index + 1):
+        decision = referee.hear(0, toy.report(i, 0.5))
+    before, table, num_events = outcome(ledger), referee.rungs.table(), len(events)
+    assert referee.hear(0, toy.report(index, 0.5)) == decision == ("stop" if index == 3 else "continue")
+    assert referee.hear(0, toy.report(1, 0.1)) == decision  # an older one, from a worker that was started again
+    assert (outcome(ledger), referee.rungs.table(), len(events)) == (before, table, num_events)
+
+
+@pytest.mark.parametrize("score", [0.9, math.nan])
+def test_what_comes_after_the_end_changes_nothing(score: float, toy: Any) -> None:
+    ledger, events = Ledger(toy.new_study()), []
+    referee = referee_of(toy, ledger, lambda *event: events.append(event))
+    for number, first in enumerate((0.5, 0.4)):
+        referee.next_order()
+        referee.hear(number, toy.report(1, first))
+    assert ledger.record(1).state == "stopped"
+    before, num_events = outcome(ledger), len(events)
+    assert referee.hear(1, toy.report(2, score)) == "stop"
+    assert referee.end(1, "failed", "lost", "too late") == "stop"
+    assert (outcome(ledger), len(events)) == (before, num_events)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_ends_the_trial_and_the_search_goes_on(score: float, toy: Any) -> None:
+    ledger = Ledger(toy.new_study())
+    drive(toy, ledger, lambda record, index: score if (record.number, index) == (1, 2) else 0.5, trials=3, early_stopping="none")
+    check_whole(toy, ledger, 3)
+    diverged = ledger.record(1)
+    assert (diverged.state, diverged.reason, diverged.detail) == ("failed", "diverged", f"score is {score} at report 2")
+    assert [report["report"] for report in diverged.reports] == [1]
+    assert [record.state for record in ledger.records()] == ["complete", "failed", "complete"]
+
+
+def test_without_early_stopping_all_are_complete(toy: Any) -> None:
+    ledger = Ledger(toy.new_study())
+    drive(toy, ledger, by_number, early_stopping="none")
+    assert [record.state for record in ledger.records()] == ["complete"] * 5
+    assert referee_of(toy, ledger, early_stopping="none").rung_reports == ()
+
+
+def test_trials_are_added_to_a_finished_search(toy: Any) -> None:
+    study, at_once = toy.new_study(), toy.new_study()
+    drive(toy, Ledger(study), by_number, trials=3)
+    before = outcome(Ledger(study))
+    assert drive(toy, Ledger(study), by_number, trials=3) == []
+    added = drive(toy, Ledger(study), by_number, trials=7)
+    assert [order.number for order in added] == [3, 4, 5, 6]
+    assert outcome(Ledger(study))[:3] == before
+    drive(toy, Ledger(at_once), by_number, trials=7)
+    assert outcome(Ledger(study)) == outcome(Ledger(at_once))
+
+
+def test_a_grid_is_gone_through_point_by_point(toy: Any) -> None:
+    study = toy.new_study()
+    for trials in (3, 8):
+        Ledger(study).enqueue(grid_points(toy.space, toy.base, trials, seed=0))
+        drive(toy, Ledger(study), by_number, trials=trials, searcher="grid")
+    check_whole(toy, Ledger(study), 8)
+    points = [tuple(record.assignment.items()) for record in Ledger(study).records()]
+    grid = {tuple(point.items()) for point in toy.space.grid(toy.base)}
+    assert len(set(points)) == 8 and set(points) <= grid

@@ -1,0 +1,112 @@
+"""The driver's side of the MLflow mirror: a process that is started, waited for, and killed if it hangs.  Imports no MLflow."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+LOG_FILE = "mirror.log"
+
+
+def sync_command(search_folder: Path) -> str:
+    """What a person types to send what is missing."""
+    return f"python -m tuner.tracking sync {shlex.quote(str(search_folder))}"
+
+
+@dataclass(frozen=True)
+class MirrorResult:
+    """How a mirror ended: whether MLflow holds all of the search, and a line for a person."""
+
+    complete: bool
+    message: str
+
+
+class MirrorProcess:
+    """The mirror of a running search, as the driver holds it: starts it, and at the end waits for it, but never long.
+
+    Start it after the ledger's header says that the search is running (`ended` is None); close it after `ended` was set and the
+    export stands.  Nothing here raises into the search, and nothing outlives it: the mirror watches its parent.
+
+    Args:
+        folder: of the search.
+        tracking_uri: where MLflow is; None: `default_tracking_uri`.
+        give_up_seconds: how long, once the search is over, the mirror goes on trying against an MLflow that fails.
+    """
+
+    def __init__(self, folder: Path, tracking_uri: str | None = None, give_up_seconds: float = 10.0) -> None:
+        self._folder, self._uri, self._give_up_seconds = folder, tracking_uri, give_up_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._problem = "it was never started"
+        self.result: MirrorResult | None = None
+
+    def start(self) -> "MirrorProcess":
+        """Starts the process, out of reach of Ctrl-C; its output goes to `mirror.log`."""
+        command = [sys.executable, "-m", "tuner.tracking", "follow", str(self._folder.resolve())]
+        command += ["--parent-pid", str(os.getpid()), "--give-up-seconds", str(self._give_up_seconds)]
+        command += ["--tracking-uri", self._uri] if self._uri else []
+        root = str(Path(__file__).resolve().parent.parent)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        try:
+            with (self._folder / LOG_FILE).open("ab") as log:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                )
+        except OSError as error:
+            self._problem = f"it could not be started: {_first_line(error)}"
+        return self
+
+    def close(self, timeout_seconds: float = 30.0) -> MirrorResult:
+        """Waits until the mirror is done, at most so long, then kills it."""
+        if self.result is None:
+            self.result = self._wait(timeout_seconds)
+        return self.result
+
+    def _wait(self, timeout_seconds: float) -> MirrorResult:
+        if self._process is None:
+            return self._incomplete(self._problem)
+        try:
+            code = self._process.wait(timeout_seconds)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            _kill(self._process)
+            return self._incomplete(f"it was still at work after {timeout_seconds:g} s and was killed")
+        last_line = _last_line(self._folder / LOG_FILE)
+        if code == 0:
+            return MirrorResult(True, last_line)
+        return self._incomplete(last_line if code == 1 and last_line else f"it ended with exit code {code}")
+
+    def _incomplete(self, why: str) -> MirrorResult:
+        command = sync_command(self._folder)
+        return MirrorResult(
+            False, why if command in why else f"the MLflow mirror is not complete: {why}; send the rest: {command}"
+        )
+
+    def __enter__(self) -> "MirrorProcess":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and whatever it started, also if it was stopped."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
