@@ -5,7 +5,6 @@ group the score decides.  `build_leaderboard` computes the numbers, `render` and
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,8 @@ from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.tasks import TASKS
-from tuner.ledger import Ledger, LedgerError, TrialRecord
+from tuner.ledger import Ledger, LedgerError
+from tuner.records import TrialRecord, standing
 from tuner.search_folder import is_live
 
 RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
@@ -84,7 +84,7 @@ def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None) -
         records: the trials, in any order.
         full_budget: training examples of a whole trial; None where it is not known.
     """
-    ordered = sorted(records, key=_standing)
+    ordered = sorted(records, key=standing)
     paths = varying_paths([record.assignment for record in records])
     rows = tuple(_row(record, rank, paths, full_budget) for rank, record in enumerate(ordered, start=1))
     best = ordered[0].assignment if rows and rows[0].rank == 1 else {}
@@ -160,13 +160,6 @@ def print_leaderboard(folder: Path, console: Console, top: int | None = None) ->
         LedgerError: no search there, or none that can be read.
     """
     _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
-
-
-def _standing(record: TrialRecord) -> tuple[int, float, int]:
-    """Sorts from best to worst: see `RANKING`; the earlier trial first where scores are equal."""
-    score = record.score
-    group = 3 if score is None else 2 if record.state == "failed" else 0 if record.state == "complete" else 1
-    return group, -score if score is not None and math.isfinite(score) else math.inf, record.number
 
 
 def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int | None) -> Row:

@@ -101,6 +101,14 @@ def _spaced(low: float, high: float, log: bool, num_points: int) -> Sequence[flo
         raise ValueError(f"num_points >= 1 must hold, but got {num_points}")
     if num_points == 1 or low == high:
         return [low]
-    steps = [i / (num_points - 1) for i in range(num_points)]
-    inner = [low * (high / low) ** s if log else low + (high - low) * s for s in steps[1:-1]]
+    inner = [_between(low, high, log, i / (num_points - 1)) for i in range(1, num_points - 1)]
     return [low, *inner, high]
+
+
+def _between(low: float, high: float, log: bool, share: float) -> float:
+    """The point at `share` of the way; neither rounding nor a range wider than the largest float leads out of it."""
+    if log:
+        value = math.exp((1 - share) * math.log(low) + share * math.log(high))
+    else:
+        value = (1 - share) * low + share * high
+    return min(max(value, low), high)

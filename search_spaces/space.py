@@ -113,7 +113,7 @@ class Space:
     def _refused_values(self, base: TrialConfig) -> list[str]:
         """Each end and each choice is tried together with those of each other dimension, all else at its upper end.
 
-        Pairs are enough: no rule of a config binds more than two values.
+        Pairs find whatever breaks a rule that binds two values.
         """
         singles = [(d, value) for d in self.dimensions for value in dict.fromkeys(d.domain.grid(2))]
         points: dict[tuple[tuple[str, Value], ...], Assignment] = {}

@@ -5,6 +5,7 @@ its folder, which Ray makes readable for all, lies in one of ours that is not.
 """
 
 import contextlib
+import itertools
 import math
 import os
 import secrets
@@ -44,10 +45,10 @@ def count_cpus() -> int:
 
 
 def count_gpus() -> int:
-    """NVIDIA GPUs of this machine, without importing torch; `CUDA_VISIBLE_DEVICES` is obeyed."""
+    """NVIDIA GPUs of this machine, without importing torch; `CUDA_VISIBLE_DEVICES` is obeyed, up to its first `-1`, as CUDA does."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([entry for entry in visible.split(",") if entry.strip() not in {"", "-1"}])
+        return len(list(itertools.takewhile(lambda entry: entry.strip() not in {"", "-1"}, visible.split(","))))
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 

@@ -12,10 +12,11 @@ from tuner import search_folder
 from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
 from tuner.export import ExportError, export_best
 from tuner.housekeeping import sweep
-from tuner.ledger import Ledger, TrialRecord
+from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.prepare import SearchPlan
 from tuner.progress import Progress, Tally
+from tuner.records import TrialRecord
 from tuner.referee import Referee
 from tuner.samplers import grid_points
 from tuner.tracking import MirrorProcess, default_tracking_uri

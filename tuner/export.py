@@ -24,9 +24,9 @@ from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore
 from trainables.tasks import TASKS, Task
 from tuner import search_folder
-from tuner.housekeeping import rank
-from tuner.ledger import Ledger, TrialRecord
+from tuner.ledger import Ledger
 from tuner.model_card import model_card
+from tuner.records import TrialRecord, rank
 
 TOLERANCE = 1e-6
 """How far the score of the exported model may lie from the recorded one: nothing on the machine that trained it."""

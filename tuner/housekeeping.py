@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tuner.ledger import TrialRecord
+from tuner.records import TrialRecord, rank
 from tuner.search_folder import BEST, trial_folder
 
 CHECKPOINTS = "checkpoints"
@@ -21,17 +21,11 @@ def sweep(folder: Path, records: Iterable[TrialRecord], keep_models: int) -> Non
         keep_models: how many ended trials keep their weights; complete ones come before stopped ones.
     """
     ended = [record for record in records if record.state in {"complete", "stopped", "failed"}]
+    kept = {record.number for record in rank(ended)[:keep_models]}
     for record in ended:
         _remove(trial_folder(folder, record.number) / CHECKPOINTS)
-    for record in rank(ended)[keep_models:]:
-        _remove(trial_folder(folder, record.number) / BEST)
-
-
-def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Trials that have a score, best first: those with their full budget before all others; failed ones last."""
-    order = {"complete": 2, "failed": 0}
-    scored = [record for record in records if record.score is not None]
-    return sorted(scored, key=lambda record: (-order.get(record.state, 1), -(record.score or 0.0), record.number))
+        if record.number not in kept:
+            _remove(trial_folder(folder, record.number) / BEST)
 
 
 def _remove(folder: Path) -> None:

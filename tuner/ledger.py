@@ -17,14 +17,11 @@ one that is running or was interrupted.  Only COMPLETE and PRUNED ones teach the
 """
 
 import contextlib
-import datetime
-import math
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -33,11 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Space
 from trainables.config import TrialConfig
-
-State = Literal["running", "complete", "stopped", "failed", "interrupted"]
-Ending = Literal["complete", "stopped", "failed"]
-Reason = Literal["", "diverged", "out_of_memory", "hung", "error", "lost"]
-Report = Mapping[str, Any]
+from tuner.records import Ending, Reason, Report, State, TrialRecord
 
 LEDGER_FILE = "study.db"
 _STUDY_NAME = "tritune"
@@ -54,56 +47,6 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 class LedgerError(ValueError):
     """The folder or the store holds no search that can be read; the message says what is there instead."""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """What the ledger knows of one trial.
-
-    Attributes:
-        number: 0, 1, 2, ... in the order of asking.
-        state: `running` also stands for an interrupted trial until somebody who knows better says so (see `Ledger.records`).
-        assignment: what the sampler chose; empty where the ask was cut short.
-        config: the resolved config as plain values; empty where the ask was cut short.
-        reports: acknowledged reports by budget, each with all its metrics.
-        passed_rungs: indices of the reports at which it was let go on.
-        reason: why it failed, else empty; `detail` says more in a line.
-        started, ended: when it was asked and told; `ended` is None while it runs.
-    """
-
-    number: int
-    state: State
-    assignment: Assignment
-    config: dict[str, Any]
-    reports: tuple[Report, ...]
-    passed_rungs: frozenset[int] = frozenset()
-    reason: Reason = ""
-    detail: str = ""
-    lineage: dict[str, Any] = field(default_factory=dict)
-    started: datetime.datetime | None = None
-    ended: datetime.datetime | None = None
-
-    @property
-    def best_report(self) -> Report | None:
-        """The report with the highest score (the first of equals; never one that is no number): its weights are the result."""
-        finite = (report for report in self.reports if math.isfinite(report["score"]))
-        return max(finite, key=lambda report: float(report["score"]), default=None)
-
-    @property
-    def score(self) -> float | None:
-        """Score of the best report, or None before the first."""
-        best = self.best_report
-        return float(best["score"]) if best else None
-
-    @property
-    def budget_used(self) -> int:
-        """Training examples up to the last report."""
-        return int(self.reports[-1]["budget"]) if self.reports else 0
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds spent in training steps, summed over the reports."""
-        return float(sum(report["train_seconds"] for report in self.reports))
 
 
 class Ledger:
@@ -279,7 +222,8 @@ def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
 def _record(frozen: FrozenTrial) -> TrialRecord:
     attrs = frozen.user_attrs
     reason, detail = attrs.get("reason", ("", ""))
-    reports = (attrs[f"{_REPORT_PREFIX}{budget:09d}"] for budget in sorted(frozen.intermediate_values))
+    budgets = ((budget, f"{_REPORT_PREFIX}{budget:09d}") for budget in sorted(frozen.intermediate_values))
+    reports = (attrs[key] for _, key in budgets if key in attrs)  # a reader may see an attribute later than the value after it
     states: dict[TrialState, State] = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "stopped",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from tuner.ledger import Report, TrialRecord
+from tuner.records import Report, TrialRecord, rank
 from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
 
 SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
@@ -83,13 +83,6 @@ def wanted_runs(
     return runs | children
 
 
-def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial that leads: by score among those with their full budget; where there is none, among those that did not fail."""
-    scored = [record for record in records if record.score is not None and record.state != "failed"]
-    complete = [record for record in scored if record.state == "complete"]
-    return max(complete or scored, key=lambda record: (record.score, -record.number), default=None)
-
-
 def clean_name(name: str) -> str:
     """A config path in the characters that MLflow admits: `heads.*.kind` becomes `heads.all.kind`."""
     return re.sub(r"[^\w.\- /:]", "_", name.replace("*", "all"))[:_MAX_KEY]
@@ -120,7 +113,7 @@ def _child(record: TrialRecord, common: Mapping[str, str], folder: Path) -> Want
 def _parent(
     header: Mapping[str, Any], records: Sequence[TrialRecord], common: Mapping[str, str], folder: Path, *, over: bool
 ) -> WantedRun:
-    best = best_trial(records)
+    best = next(iter(rank(records)), None)
     ended = header.get("ended")
     state = (ended or "interrupted") if over else "running"
     tags = {"tritune.state": state, **_best_tags(best)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from trainables.config import PACKAGED_ENCODER
 from trainables.tasks import TASKS
-from tuner.ledger import TrialRecord
+from tuner.records import TrialRecord
 
 _QUORA_NOTE = (
     "The packaged encoder, all-MiniLM-L6-v2, was trained on sentence pairs that include Quora duplicates: "

@@ -7,7 +7,19 @@ from typing import Any, TypeVar
 
 from search_spaces.registry import find_space
 from search_spaces.space import Space, widened
-from trainables.config import HUB_SOURCE, SAMPLE_SOURCE, ConfigError, TrialConfig, assign, parse_assignments, read_yaml
+from trainables.config import (
+    HUB_SOURCE,
+    PACKAGED_ENCODER,
+    SAMPLE_SOURCE,
+    TINY_ENCODER,
+    ConfigError,
+    TrialConfig,
+    assign,
+    parse_assignments,
+    read_yaml,
+)
+from trainables.data.reading import load_rows
+from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, open_inputs
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError
@@ -63,6 +75,9 @@ class Problems:
         """Notes mistakes; the same one is told once."""
         self._sentences.update(dict.fromkeys(sentences))
 
+    def __bool__(self) -> bool:
+        return bool(self._sentences)
+
     def attempt(self, make: Callable[[], T]) -> T | None:
         """What `make` returns, or None and a note of what it complains about."""
         try:
@@ -86,13 +101,21 @@ def base_config(
         ConfigError: a mistake in the file or in the assignments.
     """
     tree = TrialConfig.parse(read_yaml(config_file) if config_file else {}).to_tree()
-    own = {"num_threads": settings.cpus_per_trial, **({"data.source": absolute_source(data)} if data else {})}
-    return TrialConfig.parse(assign(tree, {**own, **assignments}))
+    own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
+    config = TrialConfig.parse(assign(tree, {**own, **assignments}))
+    places = {"data.source": absolute_source(config.data.source), "encoder.name": absolute_encoder(config.encoder.name)}
+    return config.override(places)
 
 
 def absolute_source(data: str) -> str:
     """A source that means the same in every folder and on every node of this file system."""
     return data if data in {SAMPLE_SOURCE, HUB_SOURCE} else str(Path(data).expanduser().absolute())
+
+
+def absolute_encoder(name: str) -> str:
+    """An encoder that means the same in every folder: names stay, a folder's path becomes absolute."""
+    is_name = name in {PACKAGED_ENCODER, TINY_ENCODER} or not Path(name).expanduser().is_dir()
+    return name if is_name else str(Path(name).expanduser().absolute())
 
 
 def prepare(
@@ -115,19 +138,34 @@ def prepare(
     Raises:
         ConfigError: every mistake found.
     """
-    problems = problems or Problems()
+    problems = Problems() if problems is None else problems
     settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
     usable = settings or SearchSettings()
     base = problems.attempt(lambda: base_config(config_file, assignments or {}, data, usable))
-    space = problems.attempt(lambda: find_space(usable.space).without(assignments or {}))
+    space_name = settings_tree.get("space", usable.space)
+    space = problems.attempt(lambda: find_space(str(space_name)).without(assignments or {}))
     if base is not None and space is not None:
         problems.add(*space.problems(base))
     readable = base or TrialConfig.parse({"data": {"source": absolute_source(data) if data else SAMPLE_SOURCE}})
-    inputs = problems.attempt(lambda: open_inputs(readable))
-    problems.raise_any()
-    assert settings is not None and space is not None and inputs is not None
+    inputs = _open_inputs(readable, problems)
+    assert settings is not None and space is not None
     return _plan(settings, space, inputs)
+
+
+def _open_inputs(config: TrialConfig, problems: Problems) -> Inputs:
+    """The inputs of a search; where it will not start, encoder and rows are only looked at, for tokens take a while.
+
+    Raises:
+        ConfigError: every mistake found, so far and here.
+    """
+    if problems:
+        problems.attempt(lambda: find_encoder(config.encoder.name))
+        problems.attempt(lambda: load_rows(config.data))
+    inputs = None if problems else problems.attempt(lambda: open_inputs(config))
+    problems.raise_any()
+    assert inputs is not None
+    return inputs
 
 
 def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | None, problems: Problems) -> SearchPlan:
@@ -154,9 +192,8 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     if new_space is not None:
         space = problems.attempt(lambda: _other_space(space, new_space)) or space
         problems.add(*space.problems(base))
-    inputs = problems.attempt(lambda: open_inputs(base))
-    problems.raise_any()
-    assert settings is not None and inputs is not None
+    inputs = _open_inputs(base, problems)
+    assert settings is not None
     plan = _plan(settings, space, inputs)
     _check_unchanged(header, plan)
     return plan

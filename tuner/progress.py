@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.tasks import TASKS
-from tuner.ledger import TrialRecord
+from tuner.records import TrialRecord
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
 _SHORT_CLOCK = 3600

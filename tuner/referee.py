@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from search_spaces.space import Space
 from trainables.config import TrialConfig
-from tuner.ledger import Ending, Ledger, Reason, Report, TrialRecord
+from tuner.ledger import Ledger
+from tuner.records import Ending, Reason, Report, TrialRecord
 from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
 from tuner.search_folder import trial_folder

@@ -10,7 +10,7 @@ stays decided, so that a report heard twice changes nothing.
 import math
 from collections.abc import Iterable
 
-from tuner.ledger import TrialRecord
+from tuner.records import TrialRecord
 
 
 def rung_reports(num_reports: int, reduction_factor: int) -> tuple[int, ...]:

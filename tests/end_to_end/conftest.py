@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,9 +98,9 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_bench(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Iterator[Callable[[str], Bench]]:
+def make_bench(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Callable[[str], Bench]:
     cache = tmp_path_factory.mktemp("cache")
-    yield lambda name: Bench(tmp_path_factory.mktemp(name), small_data, cache)
+    return lambda name: Bench(tmp_path_factory.mktemp(name), small_data, cache)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from reports.leaderboard import (
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig, parse_assignments
 from tuner.ledger import Ledger, TrialRecord
-from tuner.mirror_runs import best_trial
+from tuner.records import rank
 
 STATES = ("complete", "stopped", "failed", "interrupted", "running")
 
@@ -80,7 +80,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_records(records: list[Tri
 def test_the_first_is_the_best_of_those_with_their_full_budget_where_there_is_one(records: list[TrialRecord]) -> None:
     leaderboard = build_leaderboard(records, 300)
     candidates = [r for r in records if r.state == "complete"] or [r for r in records if r.reports and r.state != "failed"]
-    best = best_trial(records)
+    best = next(iter(rank(records)), None)
     if not candidates:
         assert leaderboard.best == {}
         assert best is None

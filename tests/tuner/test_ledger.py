@@ -11,8 +11,6 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
@@ -20,7 +18,7 @@ from search_spaces.domains import Float
 from search_spaces.space import Dimension, Space
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig
-from tuner.ledger import LEDGER_FILE, Ledger, LedgerError, TrialRecord, trial_seed
+from tuner.ledger import LEDGER_FILE, Ledger, LedgerError, trial_seed
 from tuner.samplers import make_sampler
 
 Ask = Callable[..., int]
@@ -98,15 +96,6 @@ def test_without_a_report_no_trial_is_complete(ledger: Ledger, ask: Ask) -> None
     record = ledger.record(number)
     assert (record.state, record.reason, record.detail) == ("failed", "lost", "ended without a report")
     assert record.score is None and record.budget_used == 0 and record.train_seconds == 0
-
-
-@given(st.lists(st.floats(0, 1) | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=6))
-def test_the_best_report_is_the_first_of_the_highest_numbers(scores: list[float]) -> None:
-    reports = tuple({"budget": index, "score": score} for index, score in enumerate(scores))
-    record = TrialRecord(0, "running", {}, {}, reports)
-    finite = [score for score in scores if math.isfinite(score)]
-    assert record.score == (max(finite) if finite else None)
-    assert record.best_report == (reports[scores.index(max(finite))] if finite else None)
 
 
 def test_a_nan_that_was_written_is_never_the_result(toy: Any, ledger: Ledger, ask: Ask, tmp_path: Path) -> None:

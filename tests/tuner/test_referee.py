@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.ledger import Ledger, TrialRecord
+from tuner.ledger import Ledger
+from tuner.records import TrialRecord
 from tuner.referee import Order, Referee
 from tuner.samplers import grid_points
 
@@ -18,8 +19,8 @@ Curve = Callable[[TrialRecord, int], float]
 Event = tuple[str, TrialRecord]
 
 
-class Killed(BaseException):
-    """The driver is gone."""
+class Gone(BaseException):
+    """Stands for the end of the driver: no `except Exception` sees it."""
 
 
 def by_number(record: TrialRecord, index: int) -> float:
@@ -90,7 +91,7 @@ class KillAfter:
         self.events.append((event, record))
         self.left -= 1
         if self.left == 0:
-            raise Killed
+            raise Gone
 
 
 @pytest.mark.parametrize("searcher", ["random", "tpe"])
@@ -104,7 +105,7 @@ def test_killed_after_any_event_it_ends_as_if_nothing_had_happened(searcher: str
     assert {state for _, state, *_ in expected} == {"complete", "stopped"}
     for num in range(1, num_events + 1, 1 if searcher == "random" else 5):
         study, listener = toy.new_study(), KillAfter(num)
-        with pytest.raises(Killed):
+        with pytest.raises(Gone):
             drive(toy, Ledger(study), by_config, listener, **changes)
         drive(toy, Ledger(study), by_config, **changes)
         assert outcome(Ledger(study)) == expected, f"killed after event {num}"
@@ -139,7 +140,7 @@ def test_killed_again_and_again_it_still_ends_the_same(toy: Any, kills: list[int
     for num_events in kills:
         try:
             drive(toy, Ledger(study), by_number, KillAfter(num_events), **changes)
-        except Killed:
+        except Gone:
             continue
     drive(toy, Ledger(study), by_number, **changes)
     assert outcome(Ledger(study)) == outcome(Ledger(whole))
@@ -150,7 +151,7 @@ def test_on_disk_it_is_the_same(toy: Any, tmp_path: Path) -> None:
     drive(toy, whole, by_number, concurrency=2, trials=3)
     cut = toy.new_ledger(tmp_path / "cut")
     for num_events in (2, 4):
-        with pytest.raises(Killed):
+        with pytest.raises(Gone):
             drive(toy, cut, by_number, KillAfter(num_events), concurrency=2, trials=3)
         cut = Ledger.open(tmp_path / "cut")
     drive(toy, cut, by_number, concurrency=2, trials=3)

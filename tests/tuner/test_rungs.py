@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.ledger import TrialRecord
+from tuner.records import TrialRecord
 from tuner.rungs import Rungs, rung_reports
 
 SCORES = st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=12)

@@ -42,14 +42,13 @@ class Search:
         self.folder = folder
         folder.mkdir(parents=True)
         (folder / "settings.yaml").write_text("trials: 3\n")
-        header = {
+        header: dict[str, Any] = {
             "id": f"{name}-id",
             "name": name,
             "settings": {"trials": 3, "seed": 7, "space": "leaderboard", "tracking_uri": None},
         }
         lineage = {"git_commit": "c0ffee", "git_dirty": False, "python": "3.11", "packages": {"torch": "2"}}
-        header |= {"base": BASE.to_tree(), "lineage": lineage, "data_hashes": {"a.csv": "1" * 64}}
-        header["ended"] = None
+        header |= {"base": BASE.to_tree(), "lineage": lineage, "data_hashes": {"a.csv": "1" * 64}, "ended": None}
         self.ledger = Ledger.create(folder, header)
         self._sampler = RandomSampler(seed=3)
 

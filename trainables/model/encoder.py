@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import draw_mask, dropout
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
 
@@ -88,8 +89,7 @@ class Encoder(nn.Module):
         self.hidden_size: int = config["hidden_size"]
         self.num_heads: int = config["num_attention_heads"]
         self.max_positions: int = config["max_position_embeddings"]
-        with torch.device("meta"):  # nothing is drawn from torch's global generator
-            self._build(has_pooler="pooler.dense.weight" in _plain_names(weights))
+        self._build(has_pooler="pooler.dense.weight" in _plain_names(weights))
         self._load(_plain_names(weights))
 
     @classmethod
@@ -101,13 +101,13 @@ class Encoder(nn.Module):
         config, width = self.config, self.hidden_size
         eps = config.get("layer_norm_eps", 1e-12)
         # A dense gradient of this table is mostly zeros, and to clear it costs a tenth of a step (see `optimizers.RowGradients`).
-        self.word_embeddings = nn.Embedding(config["vocab_size"], width, sparse=True)
-        self.position_embeddings = nn.Embedding(self.max_positions, width)
-        self.segment_embeddings = nn.Embedding(config.get("type_vocab_size", 2), width)
-        self.embedding_norm = nn.LayerNorm(width, eps=eps)
+        self.word_embeddings = Embedding(config["vocab_size"], width, sparse=True)
+        self.position_embeddings = Embedding(self.max_positions, width)
+        self.segment_embeddings = Embedding(config.get("type_vocab_size", 2), width)
+        self.embedding_norm = LayerNorm(width, eps=eps)
         self.layers = nn.ModuleList(_Layer(self.config, self.dropout) for _ in range(config["num_hidden_layers"]))
         # Not used here; kept, untrained, so that what is saved is the whole checkpoint again.
-        self.pooler = nn.Linear(width, width).requires_grad_(False) if has_pooler else None
+        self.pooler = Linear(width, width).requires_grad_(False) if has_pooler else None
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
         names = {name: hugging_face_name(name) for name in self.state_dict()}
@@ -187,11 +187,11 @@ class _Layer(nn.Module):
         self.num_heads: int = config["num_attention_heads"]
         self.dropout = dropout
         self.activation = ACTIVATIONS[config.get("hidden_act", "gelu")]
-        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
-        self.attention_output = nn.Linear(width, width)
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.intermediate, self.output = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.output_norm = nn.LayerNorm(width, eps=eps)
+        self.query, self.key, self.value = Linear(width, width), Linear(width, width), Linear(width, width)
+        self.attention_output = Linear(width, width)
+        self.attention_norm = LayerNorm(width, eps=eps)
+        self.intermediate, self.output = Linear(width, inner), Linear(inner, width)
+        self.output_norm = LayerNorm(width, eps=eps)
 
     def forward(self, states: Tensor, plan: AttentionPlan, generator: torch.Generator | None, rows: Tensor | None) -> Tensor:
         """The layer's output `[total_tokens, hidden]`, or `[len(rows), hidden]` for the tokens that `rows` names."""

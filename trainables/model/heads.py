@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import HeadConfig
+from trainables.model.blank import Linear
 from trainables.model.dropout import dropout
 from trainables.tasks import Task
 
@@ -66,7 +67,7 @@ def _output_layer(input_size: int, task: Task, generator: torch.Generator) -> nn
 
 def _linear(input_size: int, output_size: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer as BERT's are initialised: weights normal(0, 0.02), biases 0."""
-    layer = nn.Linear(input_size, output_size, device="meta").to_empty(device="cpu")
+    layer = Linear(input_size, output_size)
     nn.init.normal_(layer.weight, std=INIT_STD, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

@@ -1,0 +1,330 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from trainables.config import (
+    ConfigError,
+    DataConfig,
+    HeadConfig,
+    TrialConfig,
+    assign,
+    nearest,
+    parse_assignments,
+    parse_value,
+    read_yaml,
+    values_at,
+    write_yaml,
+)
+from trainables.tasks import TASKS
+
+
+def for_each_task(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A value for each task, keys in any order."""
+    return st.permutations(list(TASKS)).flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, values)))
+
+
+def phases(shares: list[float]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    def phase(share: float) -> st.SearchStrategy[dict[str, Any]]:
+        return st.fixed_dictionaries(
+            {"share": st.just(share)},
+            optional={
+                "tasks": st.lists(st.sampled_from(list(TASKS)), min_size=1, unique=True),
+                "task_schedule": st.sampled_from(["sum_of_losses", "round_robin", "whole_dataset_round_robin"]),
+                "trainable": st.sampled_from(["everything", "heads"]),
+                "lr": st.none() | st.floats(1e-6, 1),
+            },
+        )
+
+    return st.tuples(*map(phase, shares)).map(list)
+
+
+HEADS = st.fixed_dictionaries({"kind": st.just("linear")}, optional={"dropout": st.floats(0, 0.9)}) | st.fixed_dictionaries(
+    {"kind": st.just("mlp")}, optional={"hidden_size": st.none() | st.integers(1, 4096), "dropout": st.floats(0, 0.9)}
+)
+TREES = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.fixed_dictionaries({}, optional={"source": st.text(min_size=1), "max_tokens": st.integers(8, 512)}),
+        "encoder": st.fixed_dictionaries({}, optional={"pooling": st.sampled_from(["cls", "mean"]), "dropout": st.floats(0, 0.9)}),
+        "heads": for_each_task(HEADS),
+        "objective": st.fixed_dictionaries({"smart": st.fixed_dictionaries({"weights": for_each_task(st.floats(0, 100))})}),
+        "balancing": st.fixed_dictionaries({"loss_weights": for_each_task(st.floats(0, 100) | st.integers(0, 9))}),
+        "optimizer": st.fixed_dictionaries(
+            {"warmup_fraction": st.floats(0.01, 0.9)},
+            optional={
+                "lr": st.floats(1e-9, 1),
+                "max_grad_norm": st.none() | st.floats(0.1, 9),
+                "lr_schedule": st.sampled_from(["constant", "linear", "cosine", "slanted_triangular"]),
+            },
+        ),
+        "phases": st.sampled_from([[1.0], [0.25, 0.75], [0.1, 0.2, 0.7]]).flatmap(phases),
+        "budget_examples": st.none() | st.integers(1, 10**9),
+        "seed": st.integers(0, 2**63 - 1),
+    },
+)
+
+
+def paths_of(tree: Any, path: str = "") -> list[str]:
+    """Every path to a mapping, the root included."""
+    if isinstance(tree, list):
+        return [inner for i, item in enumerate(tree) for inner in paths_of(item, f"{path}{i}.")]
+    if not isinstance(tree, dict):
+        return []
+    return [path, *(inner for key, value in tree.items() for inner in paths_of(value, f"{path}{key}."))]
+
+
+MAPPINGS = paths_of(TrialConfig().to_tree())
+BY_TASK = ("heads.", "objective.smart.weights.", "balancing.loss_weights.")
+
+
+@settings(max_examples=60)
+@given(TREES)
+def test_a_config_is_given_back_by_its_tree_by_yaml_and_by_json(tree: dict[str, Any]) -> None:
+    config = TrialConfig.parse(tree)
+    for text in (config.to_tree(), yaml.safe_load(yaml.safe_dump(config.to_tree())), json.loads(json.dumps(config.to_tree()))):
+        again = TrialConfig.parse(text)
+        assert again == config and hash(again) == hash(config)
+        assert again.to_tree() == config.to_tree()
+
+
+@settings(max_examples=40)
+@given(TREES)
+def test_tasks_stand_in_one_order_whatever_the_order_they_are_given_in(tree: dict[str, Any]) -> None:
+    sorted_keys = json.loads(json.dumps(TrialConfig.parse(tree).to_tree(), sort_keys=True))
+    config = TrialConfig.parse(sorted_keys)
+    for by_task in (config.heads, config.objective.smart.weights, config.balancing.loss_weights):
+        assert list(by_task) == list(TASKS)
+    assert config.to_tree() == TrialConfig.parse(tree).to_tree()
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1))
+def test_configs_are_equal_where_their_values_are(one: float, other: float) -> None:
+    configs = [TrialConfig().override({"optimizer.lr": lr}) for lr in (one, other)]
+    assert (configs[0] == configs[1]) == (one == other)
+    assert len(set(configs)) == len({one, other})
+
+
+@pytest.mark.parametrize("part", ["optimizer", "data", "encoder", "seed"])
+def test_a_config_is_frozen(part: str) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(TrialConfig(), part, TrialConfig().optimizer)
+    with pytest.raises(ValidationError, match="frozen"):
+        TrialConfig().optimizer.lr = 1.0
+
+
+@pytest.mark.parametrize("path", [path for path in MAPPINGS if path not in BY_TASK])
+def test_an_unknown_key_is_named_with_the_nearest_wherever_it_stands(path: str) -> None:
+    for key in values_at(TrialConfig().to_tree(), path[:-1])[0] if path else TrialConfig().to_tree():
+        wrong = key + "x"
+        tree = TrialConfig().to_tree()
+        (values_at(tree, path[:-1])[0] if path else tree)[wrong] = 1
+        with pytest.raises(ConfigError) as caught:
+            TrialConfig.parse(tree)
+        assert caught.value.problems == [f"{path}{wrong}: unknown key (did you mean {key}?)"]
+        with pytest.raises(ConfigError) as caught:
+            TrialConfig().override({f"{path}{wrong}": 1})
+        assert caught.value.problems == [f"{path}{wrong}: there is no {wrong!r} to set (did you mean {key}?)"]
+
+
+@pytest.mark.parametrize("path", BY_TASK)
+def test_an_unknown_task_is_named_with_the_nearest(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig().override({path[:-1]: {"sst": 1.0, "qqp": 1.0, "stsb": 1.0} if path != "heads." else {"stsb": {}}})
+    assert caught.value.problems == [f"{path[:-1]}: 'stsb' is no task (did you mean sts?); tasks are sst, qqp, sts"]
+
+
+def test_all_mistakes_come_at_once() -> None:
+    tree = {
+        "optimiser": {},
+        "data": {"batch_size": "16", "max_tokens": 4},
+        "heads": {"sst": {"kind": "linear", "hidden_size": 3}, "qqp": {"knd": "mlp"}, "sts": {}},
+        "optimizer": {"lr": float("nan"), "lr_schedule": "slanted_triangular"},
+        "phases": [{"tasks": ["sst", "sst"]}],
+        "seed": -1,
+    }
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig.parse(tree)
+    assert sorted(caught.value.problems) == [
+        "data.batch_size: input should be a valid integer, but got '16'",
+        "data.max_tokens: input should be greater than or equal to 8, but got 4",
+        "heads.qqp.knd: unknown key (did you mean kind?)",
+        "heads.sst: hidden_size is for kind=mlp alone, but got kind=linear, hidden_size=3",
+        "optimiser: unknown key (did you mean optimizer?)",
+        "optimizer.lr: input should be a finite number, but got nan",
+        "phases.0.tasks: each task may stand once, but got sst, sst",
+        "seed: input should be greater than or equal to 0, but got -1",
+    ]
+    assert str(caught.value) == "\n".join(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "problem"),
+    [
+        ({"phases.0.share": 0.5}, "TrialConfig: the shares of all phases must add up to 1, but got 0.5"),
+        ({"phases": []}, "phases: tuple should have at least 1 item after validation, not 0, but got []"),
+        ({"phases.0.tasks": []}, "phases.0.tasks: tuple should have at least 1 item after validation, not 0, but got []"),
+        ({"phases.0.tasks": ["sst", "nli"]}, "phases.0.tasks: 'nli' is no task; tasks are sst, qqp, sts"),
+        ({"heads": {"sst": {}, "sts": {}}}, "heads: each task needs an entry, but qqp is missing"),
+        ({"balancing.loss_weights.qqp": -1.0}, "balancing.loss_weights: a weight must be >= 0, but got qqp=-1.0"),
+        (
+            {"optimizer.lr_schedule": "slanted_triangular"},
+            "optimizer: warmup_fraction > 0 must hold for lr_schedule=slanted_triangular, but got warmup_fraction=0.0",
+        ),
+        ({"optimizer.lr": True}, "optimizer.lr: input should be a valid number, but got True"),
+        ({"data.normalise_text": 1}, "data.normalise_text: input should be a valid boolean, but got 1"),
+        ({"data": 3}, "data: input should be a valid dictionary or instance of DataConfig, but got 3"),
+        ({"encoder.pooling": "max"}, "encoder.pooling: input should be 'cls' or 'mean', but got 'max'"),
+        ({"phases.1.share": 0.5}, "phases.1.share: there is no '1' to set; known here: 0"),
+        ({"optimizer.lr.peak": 1}, "optimizer.lr.peak: there is no 'peak' to set"),
+        ({"optimizer.*.x": 1}, "optimizer.*.x: there is no 'x' to set"),
+    ],
+)
+def test_a_broken_rule_is_told_with_its_place_and_value(assignments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig().override(assignments)
+    assert problem in caught.value.problems
+
+
+def test_what_is_no_mapping_is_no_config() -> None:
+    with pytest.raises(ConfigError, match="a config is a mapping of keys to values, but got list"):
+        TrialConfig.parse([])  # type: ignore[arg-type]
+
+
+@given(st.sampled_from(["kind", "dropout"]), st.sampled_from([*TASKS, "*"]))
+def test_an_assignment_changes_its_places_alone(key: str, task: str) -> None:
+    value = "mlp" if key == "kind" else 0.25
+    before = TrialConfig()
+    after = before.override({f"heads.{task}.{key}": value})
+    for name in TASKS:
+        expected = {**before.heads[name].model_dump(), key: value} if task in (name, "*") else before.heads[name].model_dump()
+        assert after.heads[name] == HeadConfig(**expected)
+    assert {**after.to_tree(), "heads": None} == {**before.to_tree(), "heads": None}
+
+
+def test_assigning_leaves_the_tree_as_it_was() -> None:
+    tree = TrialConfig().to_tree()
+    assigned = assign(tree, {"objective.smart.weights.*": 2.0, "phases.0.lr": 1e-4})
+    assert tree == TrialConfig().to_tree()
+    assert assigned["objective"]["smart"]["weights"] == {"sst": 2.0, "qqp": 2.0, "sts": 2.0}
+    assert assigned["phases"][0]["lr"] == 1e-4
+
+
+def test_all_wrong_paths_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig().override({"optimizer.lrr": 1, "seed": 3, "had.sst": 1})
+    assert caught.value.problems == [
+        "optimizer.lrr: there is no 'lrr' to set (did you mean lr?)",
+        "had.sst: there is no 'had' to set (did you mean heads?)",
+    ]
+
+
+def test_the_values_at_a_path() -> None:
+    tree = TrialConfig().override({"heads.qqp.kind": "mlp"}).to_tree()
+    assert values_at(tree, "heads.*.kind") == ["linear", "mlp", "linear"]
+    assert values_at(tree, "phases.0.tasks.1") == ["qqp"]
+    assert values_at(tree, "seed") == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-5", 3e-5),
+        ("-1E+3", -1000.0),
+        ("1.5e3", 1500.0),
+        (".5e1", 5.0),
+        ("3", 3),
+        ("0.1", 0.1),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("mlp", "mlp"),
+        ("e5", "e5"),
+        ("3e-5x", "3e-5x"),
+        ("[sst, qqp]", ["sst", "qqp"]),
+        ("'3e-5'", "3e-5"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_values_as_they_are_typed(text: str, value: Any, tmp_path: Path) -> None:
+    for read in (parse_value(text), parse_assignments([f"x.y={text}"])["x.y"]):
+        assert read == value and type(read) is type(value)
+    (tmp_path / "c.yaml").write_text(f"x: {text}\n")
+    assert read_yaml(tmp_path / "c.yaml")["x"] == value
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans())
+def test_numbers_are_read_as_python_writes_them(value: Any) -> None:
+    read = parse_value(str(value).lower() if isinstance(value, bool) else repr(value))
+    assert read == value and type(read) is type(value)
+
+
+def test_all_wrong_assignments_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_assignments(["optimizer.lr", "=3", "a=[1", "seed=3"])
+    assert caught.value.problems[:2] == [
+        "--set wants PATH=VALUE, such as optimizer.lr=3e-5, but got 'optimizer.lr'",
+        "--set wants PATH=VALUE, such as optimizer.lr=3e-5, but got '=3'",
+    ]
+    assert caught.value.problems[2].startswith("a: '[1' is no YAML value: ")
+    assert len(caught.value.problems) == 3 and "\n" not in caught.value.problems[2]
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system", "!x 1"])
+def test_yaml_cannot_run_code(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no YAML value"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        (b"\xff\xfe\xfa", "can't decode"),
+        (b"a: [1", "expected"),
+        (b"- 1\n", "a mapping of keys to values must stand here, but got list"),
+        (b"", "a mapping of keys to values must stand here, but got NoneType"),
+    ],
+)
+def test_a_file_that_holds_no_mapping_is_named(content: bytes | None, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    [only] = caught.value.problems
+    assert only.startswith(f"{path}: ") and problem in only and "\n" not in only
+
+
+@settings(max_examples=30)
+@given(tree=TREES)
+def test_a_written_config_is_read_back(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("yaml") / "c.yaml"
+    config = TrialConfig.parse(tree)
+    write_yaml(config.to_tree(), path)
+    assert TrialConfig.parse(read_yaml(path)) == config
+    assert list(read_yaml(path)) == list(TrialConfig.model_fields)
+
+
+def test_the_nearest_word() -> None:
+    assert nearest("optimiser", ["data", "optimizer"]) == " (did you mean optimizer?)"
+    assert nearest("xyz", ["data", "optimizer"]) == ""
+
+
+def test_the_defaults_are_the_papers_fixed_setting() -> None:
+    config = TrialConfig()
+    assert (config.optimizer.lr, config.data.batch_size, config.optimizer.name) == (1e-5, 16, "adamw")
+    assert not config.objective.smart.enabled
+    assert DataConfig().source == "sample"
+
+
+def test_a_config_needs_no_torch() -> None:
+    code = "import sys, trainables.config, search_spaces.registry; sys.exit(bool({'torch', 'ray', 'optuna'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

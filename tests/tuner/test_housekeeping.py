@@ -1,0 +1,43 @@
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.housekeeping import sweep
+from tuner.records import TrialRecord, rank
+
+STATES = ("complete", "stopped", "failed", "running", "interrupted")
+
+
+def record(number: int, state: Any, scores: tuple[float, ...]) -> TrialRecord:
+    return TrialRecord(number, state, {}, {}, tuple({"budget": i, "score": score} for i, score in enumerate(scores)))
+
+
+RECORDS = st.lists(st.tuples(st.sampled_from(STATES), st.lists(st.floats(0, 1), max_size=2).map(tuple)), max_size=8).map(
+    lambda all_: [record(number, *parts) for number, parts in enumerate(all_)]
+)
+
+
+@given(records=RECORDS, keep=st.integers(1, 4))
+def test_what_is_swept_is_what_nobody_needs(records: list[TrialRecord], keep: int, tmp_path_factory: Any) -> None:
+    folder: Path = tmp_path_factory.mktemp("sweep")
+    for r in records:
+        for name in ("checkpoints/report-0001", "best"):
+            (folder / "trials" / f"{r.number:04d}" / name).mkdir(parents=True)
+        (folder / "trials" / f"{r.number:04d}" / "log.txt").write_text("log")
+    for _ in range(2):  # again, nothing is left to do
+        sweep(folder, records, keep)
+        ended = [r for r in records if r.state in {"complete", "stopped", "failed"}]
+        kept = {r.number for r in rank(ended)[:keep]}
+        for r in records:
+            trial = folder / "trials" / f"{r.number:04d}"
+            may_go_on = r not in ended
+            assert (trial / "log.txt").exists()
+            assert (trial / "checkpoints" / "report-0001").exists() == may_go_on
+            assert (trial / "best").exists() == (may_go_on or r.number in kept)
+
+
+def test_trials_without_a_folder_are_no_trouble(tmp_path: Path) -> None:
+    sweep(tmp_path, [record(0, "failed", ()), record(1, "complete", (0.5,))], 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,253 @@
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.domains import Float
+from search_spaces.studies.leaderboard import SPACE
+from trainables.config import ConfigError, TrialConfig, write_yaml
+from trainables.tasks import TASKS
+from tuner import prepare as module
+from tuner.ledger import Ledger, LedgerError
+from tuner.prepare import DataChangedError, Problems, SearchPlan, prepare, prepare_resume
+
+TINY = "encoder.name=tiny"
+ROWS = {"train": 12, "dev": 5}
+
+
+def write_task(folder: Path, task: Any, num_rows: dict[str, int] = ROWS) -> None:
+    for split, count in num_rows.items():
+        with (folder / f"{task.file_stem}-{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t")
+            writer.writerow(["id", *task.sentence_columns, task.label_column])
+            writer.writerows([f"{split}{i}", *(f"film {i}" for _ in task.sentence_columns), i % 2] for i in range(count))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for task in TASKS.values():
+        write_task(folder, task)
+    return folder
+
+
+def begin(tmp_path: Path, plan: SearchPlan) -> Path:
+    """A search that has begun."""
+    folder = tmp_path / "search"
+    folder.mkdir()
+    Ledger.create(folder, plan.header())
+    return folder
+
+
+def problems_of(make: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    return caught.value.problems
+
+
+def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:
+    plan = prepare({"trials": 4, "cpus_per_trial": 2}, set_texts=[TINY], data=str(data))
+    assert plan.settings.trials == 4
+    assert plan.base.data.source == str(data)
+    assert plan.base.num_threads == 2
+    assert plan.base.budget_examples == 36
+    assert plan.num_rows == {"sst": 12, "qqp": 12, "sts": 12}
+    assert plan.left_out == ()
+    assert plan.space == SPACE
+    assert {Path(name).name for name in plan.data_hashes} == {path.name for path in data.iterdir()}
+    for name, digest in plan.data_hashes.items():
+        assert digest == hashlib.sha256((data / Path(name).name).read_bytes()).hexdigest()
+
+
+def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
+    problems = problems_of(
+        lambda: prepare(
+            {"searcher": "bayes", "space": "leaderbord", "trails": 1},
+            set_texts=["optimizer.lrr=1", "nonsense"],
+            data=str(tmp_path / "nowhere"),
+        )
+    )
+    assert len(problems) == 5
+    for start in (
+        "searcher: input should be",
+        "trails: unknown key (did you mean trials?)",
+        "--space: 'leaderbord' is no space (did you mean leaderboard?)",
+        "--set wants PATH=VALUE",
+        f"{tmp_path / 'nowhere'}: no such folder",
+    ):
+        assert any(problem.startswith(start) for problem in problems), start
+    problems = problems_of(
+        lambda: prepare({"searcher": "bayes"}, set_texts=["optimizer.lrr=1"], data=str(tmp_path / "nowhere"))
+    )
+    assert len(problems) == 3 and any("there is no 'lrr' to set (did you mean lr?)" in problem for problem in problems)
+
+
+def test_mistakes_of_encoder_and_data_come_with_those_of_the_settings(data: Path) -> None:
+    (data / "quora-dev.csv").unlink()
+    problems = problems_of(lambda: prepare({"trials": 0}, set_texts=["encoder.name=./nowhere"], data=str(data)))
+    assert len(problems) == 3
+    assert any("quora-dev.csv" in problem for problem in problems)
+    assert any(problem.startswith("encoder ./nowhere: no such folder") for problem in problems)
+
+
+def test_earlier_mistakes_are_told_with_the_rest(data: Path) -> None:
+    problems = Problems()
+    problems.add("--out: taken", "--out: taken")
+    found = problems_of(lambda: prepare({"trials": 0}, set_texts=[TINY], data=str(data), problems=problems))
+    assert found == ["--out: taken", "trials: input should be greater than or equal to 1, but got 0"]
+
+
+def test_where_nothing_will_start_no_tokens_are_made(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_inputs", lambda config: pytest.fail("tokens are made"))
+    assert len(problems_of(lambda: prepare({"trials": 0}, set_texts=[TINY], data=str(data)))) == 1
+
+
+def test_what_is_set_by_hand_does_not_vary(data: Path) -> None:
+    plan = prepare({}, set_texts=[TINY, "optimizer.lr=3e-5", "heads.sst.kind=mlp"], data=str(data))
+    assert plan.base.optimizer.lr == 3e-5
+    paths = [dimension.path for dimension in plan.space.dimensions]
+    assert paths == [d.path for d in SPACE.dimensions if d.path not in {"optimizer.lr", "heads.*.kind"}]
+    point = plan.space.draw(lambda _path, domain: domain.grid(2)[-1], plan.base)
+    assert "heads.*.hidden_size" not in point  # only one head is an mlp
+    plan.base.override(point)
+
+
+def test_a_space_of_which_nothing_is_left_is_refused(data: Path, tmp_path: Path) -> None:
+    write_yaml({"dimensions": {"optimizer.lr": {"float": [1e-5, 1e-3]}}}, tmp_path / "one.yaml")
+    settings = {"space": str(tmp_path / "one.yaml")}
+    problems = problems_of(lambda: prepare(settings, set_texts=[TINY, "optimizer.lr=3e-5"], data=str(data)))
+    assert problems == ["space one: nothing varies; at least one dimension is needed"]
+
+
+def test_values_that_the_config_refuses_are_found_before_the_start(data: Path) -> None:
+    problems = problems_of(lambda: prepare({}, set_texts=[TINY, "optimizer.warmup_fraction=0.0"], data=str(data)))
+    assert len(problems) == 1 and "warmup_fraction > 0 must hold for lr_schedule=slanted_triangular" in problems[0]
+
+
+def test_a_config_file_stands_under_what_is_set_by_hand(data: Path, tmp_path: Path) -> None:
+    write_yaml({"encoder": {"name": "tiny"}, "optimizer": {"lr": 1e-3, "eps": 1e-7}, "seed": 5}, tmp_path / "c.yaml")
+    plan = prepare({}, config_file=tmp_path / "c.yaml", set_texts=["optimizer.lr=3e-5"], data=str(data))
+    assert (plan.base.optimizer.lr, plan.base.optimizer.eps, plan.base.seed) == (3e-5, 1e-7, 5)
+    write_yaml({"encodr": {}}, tmp_path / "wrong.yaml")
+    assert problems_of(lambda: prepare({}, config_file=tmp_path / "wrong.yaml", data=str(data))) == [
+        "encodr: unknown key (did you mean encoder?)"
+    ]
+
+
+@pytest.mark.parametrize("how", ["option", "set", "file"])
+def test_a_source_means_the_same_in_every_folder(how: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_yaml({"data": {"source": "data"}} if how == "file" else {}, tmp_path / "c.yaml")
+    texts = [TINY, *(["data.source=data"] if how == "set" else [])]
+    plan = prepare({}, config_file=Path("c.yaml"), set_texts=texts, data="data" if how == "option" else None)
+    assert plan.base.data.source == str(data)
+
+
+def test_an_encoders_folder_means_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    assert module.absolute_encoder("bert") == str(tmp_path / "bert")
+    for name in ("tiny", "packaged", "google-bert/bert-base-uncased"):
+        assert module.absolute_encoder(name) == name
+    for source in ("sample", "hub"):
+        assert module.absolute_source(source) == source
+
+
+def test_a_search_goes_on_with_what_may_change(data: Path, tmp_path: Path) -> None:
+    plan = prepare({"trials": 4}, set_texts=[TINY, "optimizer.lr=3e-5"], data=str(data))
+    folder = begin(tmp_path, plan)
+    again = prepare_resume(folder, {"trials": 9, "concurrency": 2}, None, Problems())
+    assert (again.settings.trials, again.settings.concurrency) == (9, 2)
+    assert (again.base, again.space, again.data_hashes) == (plan.base, plan.space, plan.data_hashes)
+    assert again.settings.model_copy(update={"trials": 4, "concurrency": None}) == plan.settings
+
+
+def test_changed_data_are_refused_by_file_with_both_hashes(data: Path, tmp_path: Path) -> None:
+    plan = prepare({}, set_texts=[TINY], data=str(data))
+    folder = begin(tmp_path, plan)
+    write_task(data, TASKS["qqp"], {"train": 13})
+    with pytest.raises(DataChangedError) as caught:
+        prepare_resume(folder, {}, None, Problems())
+    [problem] = caught.value.problems
+    [name] = [name for name in plan.data_hashes if Path(name).name == "quora-train.csv"]
+    now = hashlib.sha256((data / "quora-train.csv").read_bytes()).hexdigest()
+    assert problem == (
+        f"{name}: the data of this search have changed: sha256 was {plan.data_hashes[name]}, is {now}"
+    )
+    (data / "ids-sst-test-student.csv").write_text("id\tsentence\nt0\tfine\n")
+    with pytest.raises(DataChangedError) as caught:
+        prepare_resume(folder, {}, None, Problems())
+    assert len(caught.value.problems) == 2 and "sha256 was none, is " in str(caught.value)
+
+
+def test_a_changed_encoder_is_refused(data: Path, tmp_path: Path) -> None:
+    plan = prepare({}, set_texts=[TINY], data=str(data))
+    folder = begin(tmp_path, plan)
+    Ledger.open(folder).set_header("encoder_sha256", "0" * 64)
+    with pytest.raises(DataChangedError, match=f"encoder tiny: its weights have changed: sha256 was {'0' * 64}, is"):
+        prepare_resume(folder, {}, None, Problems())
+
+
+def test_missing_data_are_told_with_all_other_mistakes(data: Path, tmp_path: Path) -> None:
+    folder = begin(tmp_path, prepare({}, set_texts=[TINY], data=str(data)))
+    data.rename(tmp_path / "moved")
+    problems = Problems()
+    problems.add("--seed: cannot change")
+    found = problems_of(lambda: prepare_resume(folder, {"concurrency": 0}, "leaderbord", problems))
+    assert len(found) == 4
+    assert any(problem.startswith(f"{data}: no such folder") for problem in found)
+
+
+def test_ranges_may_be_widened_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    plan = prepare({}, set_texts=[TINY, "encoder.dropout=0.1"], data=str(data))
+    folder = begin(tmp_path, plan)
+    tree = plan.space.to_tree()
+    tree["dimensions"]["optimizer.lr"]["float"] = [1e-6, 1e-2]
+    write_yaml(tree, tmp_path / "wide.yaml")
+    wide = prepare_resume(folder, {}, str(tmp_path / "wide.yaml"), Problems()).space
+    assert wide.dimensions[0].domain == Float(1e-6, 1e-2, log=True) and wide.dimensions[1:] == plan.space.dimensions[1:]
+    tree["dimensions"]["data.batch_size"]["choices"] = [8, 64]
+    del tree["dimensions"]["encoder.pooling"]
+    write_yaml(tree, tmp_path / "other.yaml")
+    found = problems_of(lambda: prepare_resume(folder, {}, str(tmp_path / "other.yaml"), Problems()))
+    assert [problem.split(":")[0] for problem in found] == ["data.batch_size", "encoder.pooling"]
+    named = prepare_resume(folder, {}, "leaderboard", Problems()).space
+    assert "encoder.dropout" not in [dimension.path for dimension in named.dimensions]  # it was set by hand
+
+
+def test_a_search_cut_short_while_it_was_set_up_is_refused(tmp_path: Path) -> None:
+    Ledger.create(tmp_path, {"settings": {}})
+    with pytest.raises(LedgerError, match="cut short while it was being set up; delete the folder and begin anew"):
+        prepare_resume(tmp_path, {}, None, Problems())
+    with pytest.raises(LedgerError, match="no search stands here"):
+        prepare_resume(tmp_path / "nowhere", {}, None, Problems())
+
+
+def test_rows_that_are_not_used_are_listed_in_the_header(data: Path) -> None:
+    with (data / "quora-train.csv").open("a", encoding="utf-8") as file:
+        file.write("x\thow\twhy\t\n")
+    plan = prepare({}, set_texts=[TINY], data=str(data))
+    assert len(plan.left_out) == 1 and "quora-train.csv" in plan.left_out[0]
+    assert plan.num_rows["qqp"] == 12
+    assert plan.header()["left_out"] == list(plan.left_out)
+    assert TrialConfig.parse(plan.header()["base"]) == plan.base
+
+
+def test_problems_are_told_once_and_in_order() -> None:
+    problems = Problems()
+    problems.raise_any()
+    assert not problems
+    assert problems.attempt(lambda: 3) == 3
+
+    def fail() -> None:
+        raise ConfigError(["b", "a", "b"])
+
+    assert problems.attempt(fail) is None
+    problems.add("c", "a")
+    assert problems
+    assert problems_of(problems.raise_any) == ["b", "a", "c"]
+    with pytest.raises(ZeroDivisionError):  # our own mistakes are no user's
+        problems.attempt(lambda: 1 // 0)

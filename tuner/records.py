@@ -1,0 +1,81 @@
+"""What is known of a trial, and which trial leads.  Plain values: no Optuna here."""
+
+import datetime
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from search_spaces.space import Assignment
+
+State = Literal["running", "complete", "stopped", "failed", "interrupted"]
+Ending = Literal["complete", "stopped", "failed"]
+Reason = Literal["", "diverged", "out_of_memory", "hung", "error", "lost"]
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the ledger knows of one trial.
+
+    Attributes:
+        number: 0, 1, 2, ... in the order of asking.
+        state: `running` also stands for an interrupted trial until somebody who knows better says so (see `Ledger.records`).
+        assignment: what the sampler chose; empty where the ask was cut short.
+        config: the resolved config as plain values; empty where the ask was cut short.
+        reports: acknowledged reports by budget, each with all its metrics.
+        passed_rungs: indices of the reports at which it was let go on.
+        reason: why it failed, else empty; `detail` says more in a line.
+        started, ended: when it was asked and told; `ended` is None while it runs.
+    """
+
+    number: int
+    state: State
+    assignment: Assignment
+    config: dict[str, Any]
+    reports: tuple[Report, ...]
+    passed_rungs: frozenset[int] = frozenset()
+    reason: Reason = ""
+    detail: str = ""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    started: datetime.datetime | None = None
+    ended: datetime.datetime | None = None
+
+    @property
+    def best_report(self) -> Report | None:
+        """The report with the highest score (the first of equals; never one that is no number): its weights are the result."""
+        finite = (report for report in self.reports if math.isfinite(report["score"]))
+        return max(finite, key=lambda report: float(report["score"]), default=None)
+
+    @property
+    def score(self) -> float | None:
+        """Score of the best report, or None before the first."""
+        best = self.best_report
+        return float(best["score"]) if best else None
+
+    @property
+    def budget_used(self) -> int:
+        """Training examples up to the last report."""
+        return int(self.reports[-1]["budget"]) if self.reports else 0
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds spent in training steps, summed over the reports."""
+        return float(sum(report["train_seconds"] for report in self.reports))
+
+
+def standing(record: TrialRecord) -> tuple[int, float, int]:
+    """A key that sorts trials from best to worst.
+
+    Those with their full budget come first, then all that were stopped or may still get there, each by score; then failed
+    ones, then those without a report.  Of equals, the earlier.
+    """
+    score = record.score
+    if score is None or not math.isfinite(score):
+        return 3, math.inf, record.number
+    return {"complete": 0, "failed": 2}.get(record.state, 1), -score, record.number
+
+
+def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials that may win, best first: those with a score that did not fail."""
+    return sorted((record for record in records if standing(record)[0] < 2), key=standing)
