@@ -107,8 +107,6 @@ def _spaced(low: float, high: float, log: bool, num_points: int) -> Sequence[flo
 
 def _between(low: float, high: float, log: bool, share: float) -> float:
     """The point at `share` of the way; neither rounding nor a range wider than the largest float leads out of it."""
-    if log:
-        value = math.exp((1 - share) * math.log(low) + share * math.log(high))
-    else:
-        value = (1 - share) * low + share * high
-    return min(max(value, low), high)
+    ends = (math.log(low), math.log(high)) if log else (low, high)
+    value = (1 - share) * ends[0] + share * ends[1]
+    return min(max(math.exp(value) if log else value, low), high)

@@ -1,8 +1,12 @@
-"""For all tests: a cache of their own, and slow tests only where they are asked for."""
+"""For all tests: a cache of their own, slow tests only where they are asked for, and no property is timed."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -89,8 +89,10 @@ class SmartConfig(Part):
 
     enabled: bool = Field(False, description="add the regularizer to the loss")
     weights: dict[str, float] = Field(default_factory=lambda: _for_each_task(1.0), description="lambda of each task")
-    step_size: float = Field(1e-3, ge=0, le=1, description="eta: length of the one ascent step, per token in the inf-norm")
-    noise_std: float = Field(1e-5, ge=0, le=1, description="sigma: standard deviation of the starting noise")
+    step_size: float = Field(
+        0.1, ge=0, le=10, description="eta: length of the one ascent step, per token in the inf-norm (see docs/decisions/0003)"
+    )
+    noise_std: float = Field(1e-3, ge=0, le=1, description="sigma: standard deviation of the starting noise")
     epsilon: float = Field(1e-6, gt=0, le=1, description="added to the norm that the gradient is divided by")
 
     @field_validator("weights")
@@ -174,6 +176,9 @@ class TrialConfig(Part):
     phases: tuple[PhaseConfig, ...] = Field((PhaseConfig(),), strict=False, min_length=1)
     budget_examples: int | None = Field(None, ge=1, description="training examples seen; null: one pass over all training rows")
     num_reports: int = Field(9, ge=1, le=1000, description="reports over the whole budget, evenly spaced in examples")
+    early_dev_share: float = Field(
+        0.25, gt=0, le=1, description="fixed stratified share of dev that reports before the last are scored on; the last: all"
+    )
     num_threads: int = Field(1, ge=1, le=1024, description="CPU threads of torch; another number changes the last digits")
     seed: int = Field(0, ge=0, lt=2**63, description="of initialisation, order of rows, dropout and noise")
 

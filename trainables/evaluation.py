@@ -7,16 +7,17 @@ import torch
 
 from trainables.data.batching import evaluation_batches
 from trainables.data.rows import Split
-from trainables.data.tokens import TokenStore
+from trainables.data.tokens import TokenStore, TokenTable
 from trainables.model.multitask import MultitaskModel
 from trainables.tasks import TASKS, Task, leaderboard_score, mean_score
 
 MAX_TOKENS_PER_BATCH = 1024
+_PART_SEED = 20_130_913
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model predicts for a split, rows in the order of the source.
+    """What a model predicts for a split, or for part of it; rows in the order of the source.
 
     Attributes:
         outputs: for each task float32, `[num_rows, num_classes]` or `[num_rows]`: logits, or scores.
@@ -29,30 +30,68 @@ class Evaluation:
     metrics: dict[str, float]
 
 
-def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev") -> Evaluation:
-    """Runs the model over every row of a split, without dropout, and scores it where all tasks have labels."""
-    outputs = {name: predict(model, store, task, split) for name, task in TASKS.items() if store.has(name, split)}
-    labels = {name: store.table(name, split).labels for name in outputs}
-    metrics = {
-        TASKS[name].metric_key: metric(TASKS[name], outputs[name], inner) for name, inner in labels.items() if inner is not None
-    }
+def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, share: float = 1.0) -> Evaluation:
+    """Runs the model over a split, without dropout, and scores it where all tasks have labels.
+
+    Args:
+        model: of the trial.
+        store: tokens of all splits.
+        split: what to run over.
+        share: how much of it: a part that is the same in every call (see `stratified_part`).
+
+    Raises:
+        ValueError: part of a split without labels.
+    """
+    outputs, labels = {}, {}
+    for name, task in TASKS.items():
+        if not store.has(name, split):
+            continue
+        table = store.table(name, split)
+        rows = np.arange(table.num_rows) if share == 1 else stratified_part(table.labels, share)
+        outputs[name] = predict(model, table, task, rows)
+        if table.labels is not None:
+            labels[name] = table.labels[rows]
+    metrics = {TASKS[name].metric_key: metric(TASKS[name], outputs[name], inner) for name, inner in labels.items()}
     if len(metrics) == len(TASKS):
         metrics |= {"score": leaderboard_score(metrics), "mean_score": mean_score(metrics)}
     return Evaluation(outputs, {name: decide(TASKS[name], inner) for name, inner in outputs.items()}, metrics)
 
 
+def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:
+    """Row numbers, ascending, of a fixed part of a labelled split: every label as often as its share of the rows says.
+
+    The rows are put in order of their labels, equal ones in an order drawn once and for all, and every `1 / share`-th is taken;
+    so a real-valued label is spread as evenly as a class.  At least two rows, that there is something to correlate.
+
+    Raises:
+        ValueError: the split has no labels.
+    """
+    if labels is None:
+        raise ValueError("part of a split can be taken by its labels alone, but it has none")
+    drawn = np.random.default_rng(_PART_SEED).permutation(len(labels))
+    ordered = drawn[np.argsort(labels[drawn], kind="stable")]
+    num_rows = min(len(labels), max(2, round(share * len(labels))))
+    middles = (np.arange(num_rows) + 0.5) * len(labels) / max(1, num_rows)
+    part: np.ndarray = np.sort(ordered[middles.astype(np.int64)])
+    return part
+
+
 @torch.inference_mode()
-def predict(model: MultitaskModel, store: TokenStore, task: Task, split: Split) -> np.ndarray:
-    """The model's raw outputs for one task, float32 `[num_rows, num_classes]` or `[num_rows]`."""
-    table = store.table(task.name, split)
+def predict(model: MultitaskModel, table: TokenTable, task: Task, rows: np.ndarray) -> np.ndarray:
+    """The model's raw outputs for some rows of a table, float32 `[num_rows, num_classes]` or `[num_rows]`, in their order."""
     shape = (table.num_rows, task.num_outputs) if task.target == "classes" else (table.num_rows,)
     outputs = np.empty(shape, dtype=np.float32)
     batches = evaluation_batches(
-        table, task=task, pair_encoding=model.config.encoder.pair_encoding, max_tokens_per_batch=MAX_TOKENS_PER_BATCH
+        table,
+        task=task,
+        pair_encoding=model.config.encoder.pair_encoding,
+        max_tokens_per_batch=MAX_TOKENS_PER_BATCH,
+        rows=rows,
     )
-    for rows, batch in batches:
-        outputs[rows] = model([batch], generator=None)[task.name].cpu().numpy()
-    return outputs
+    for numbers, batch in batches:
+        outputs[numbers] = model([batch], generator=None)[task.name].cpu().numpy()
+    wanted: np.ndarray = outputs[rows]
+    return wanted
 
 
 def decide(task: Task, outputs: np.ndarray) -> np.ndarray:

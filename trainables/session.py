@@ -1,7 +1,7 @@
 """One trial in one folder: a trainer, its checkpoints, its best model and its log.
 
     checkpoints/report-0003/   all of the state after report 3; the newest two are kept
-    best/                      the model of the report with the best score (see `model.files`), with `metrics.json`
+    best/                      the model of the best report on the most of dev (see `model.files`), with `metrics.json`
     log.txt                    a line for each report and each thing out of the ordinary
 
 `python -m trainables.train` and a search run this very code.
@@ -26,6 +26,7 @@ from trainables.checkpoints import (
 )
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
+from trainables.tasks import best_report
 from trainables.trainer import Metrics, Trainer
 
 NUM_KEPT = 2
@@ -82,8 +83,10 @@ class TrialSession:
 
     @property
     def best(self) -> Metrics:
-        """The report with the best score so far, the earliest of equals."""
-        return max(self.trainer.history, key=lambda metrics: metrics["score"])
+        """The report whose model is the result so far (see `trainables.tasks.best_report`)."""
+        best = best_report(self.trainer.history)
+        assert best is not None, "there is no report yet"
+        return best
 
     @property
     def done(self) -> bool:

@@ -7,10 +7,11 @@ Sources: SST-5 (Socher et al. 2013, https://aclanthology.org/D13-1170), Quora Qu
 https://aclanthology.org/S17-2001); the layout of the files is that of Stanford's CS224N default project.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 Target = Literal["classes", "binary", "score"]
 Metric = Literal["accuracy", "pearson"]
@@ -113,6 +114,19 @@ def leaderboard_score(metrics: Mapping[str, float]) -> float:
         KeyError: one of the three metrics is missing.
     """
     return (metrics[SST.metric_key] + metrics[QQP.metric_key] + (metrics[STS.metric_key] + 1) / 2) / 3
+
+
+R = TypeVar("R", bound=Mapping[str, Any])
+
+
+def best_report(reports: Iterable[R]) -> R | None:
+    """The report whose model is a trial's result: the highest `score` among those that saw the largest share of dev.
+
+    A score on part of dev is never held against one on all of it (`dev_share`; 1 where a report does not say).  The first of
+    equals; never one whose score is no finite number; None where there is none.
+    """
+    finite = (report for report in reports if math.isfinite(report["score"]))
+    return max(finite, key=lambda report: (report.get("dev_share", 1.0), report["score"]), default=None)
 
 
 def mean_score(metrics: Mapping[str, float]) -> float:

@@ -15,6 +15,7 @@ from typer import Option
 from trainables.config import ConfigError, TrialConfig, assign, parse_assignments, read_yaml, write_yaml
 from trainables.files import write_atomically
 from trainables.inputs import Inputs, open_inputs
+from trainables.tasks import best_report
 
 if TYPE_CHECKING:
     from trainables.trainer import Metrics, Trainer
@@ -141,7 +142,8 @@ def _run(trainer: "Trainer", next_report: Callable[[], "Metrics"], out: Path | N
         say(_row(metrics))
     while not trainer.done:
         say(_row(next_report()))
-    best = max(trainer.history, key=lambda metrics: metrics["score"])
+    best = best_report(trainer.history)
+    assert best is not None
     if out is not None:
         content = json.dumps({"best": best, "reports": trainer.history}, indent=1) + "\n"
         write_atomically(out / "metrics.json", content.encode())

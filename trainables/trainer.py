@@ -127,10 +127,11 @@ class Trainer:
         """Trains until the next report is due, scores dev, and reports.
 
         Returns:
-            `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start),
-            `score`, `mean_score`, `sst_accuracy`, `qqp_accuracy`, `sts_pearson` on dev; since the last report: `loss` (weighted,
-            mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term), `grad_norm` (mean,
-            before clipping), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`; `lr` of the last step.
+            `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start);
+            `score`, `mean_score`, `sst_accuracy`, `qqp_accuracy`, `sts_pearson` on `dev_share` of dev; since the last report:
+            `loss` (weighted, mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term),
+            `grad_norm` (mean, before clipping), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`;
+            `lr` of the last step.
 
         Raises:
             Diverged: a loss, the gradient or a prediction is not finite.
@@ -146,12 +147,13 @@ class Trainer:
             while self.position.examples < due:
                 results.append(self._step())
             trained = time.perf_counter()
-            scores = evaluate(self.model, self.store).metrics
+            dev_share = 1.0 if len(self.history) + 1 == self.config.num_reports else self.config.early_dev_share
+            scores = evaluate(self.model, self.store, share=dev_share).metrics
             evaluated = time.perf_counter()
         if not math.isfinite(scores["score"]):
             raise Diverged(f"step {self.position.step}: predictions of dev are not finite")
         metrics: Metrics = {"report": len(self.history) + 1, "budget": due}
-        metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, **scores}
+        metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share, **scores}
         metrics |= _summary(results) if results else {key: self.history[-1][key] for key in _SUMMARY_KEYS}
         metrics |= _speed(before, self.position, trained - started, evaluated - trained)
         self.history.append(metrics)

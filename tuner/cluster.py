@@ -45,7 +45,7 @@ def count_cpus() -> int:
 
 
 def count_gpus() -> int:
-    """NVIDIA GPUs of this machine, without importing torch; `CUDA_VISIBLE_DEVICES` is obeyed, up to its first `-1`, as CUDA does."""
+    """NVIDIA GPUs of this machine, without importing torch; `CUDA_VISIBLE_DEVICES` counts up to its first `-1`, as for CUDA."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len(list(itertools.takewhile(lambda entry: entry.strip() not in {"", "-1"}, visible.split(","))))

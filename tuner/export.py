@@ -113,9 +113,10 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     torch.set_num_threads(config.num_threads)
     try:
         evaluations = {split: evaluate(model, store, split) for split in ("dev", "test")}
+        dev_share = float((record.best_report or {}).get("dev_share", 1.0))
+        score = (evaluations["dev"] if dev_share == 1 else evaluate(model, store, share=dev_share)).metrics["score"]
     finally:
         torch.set_num_threads(threads)
-    score = evaluations["dev"].metrics["score"]
     if record.score is None or not abs(score - record.score) <= TOLERANCE:
         shutil.rmtree(aside)
         raise ExportError([f"trial {record.number}: the exported model scores {score}, but the ledger says {record.score}"])

@@ -27,6 +27,9 @@ from tuner.settings import SearchSettings
 
 T = TypeVar("T")
 
+SAMPLE_BUDGET = 1800
+"""Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
+
 
 class DataChangedError(ConfigError):
     """The data of a search are not what they were when it began."""

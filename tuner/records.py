@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from search_spaces.space import Assignment
+from trainables.tasks import best_report
 
 State = Literal["running", "complete", "stopped", "failed", "interrupted"]
 Ending = Literal["complete", "stopped", "failed"]
@@ -43,9 +44,8 @@ class TrialRecord:
 
     @property
     def best_report(self) -> Report | None:
-        """The report with the highest score (the first of equals; never one that is no number): its weights are the result."""
-        finite = (report for report in self.reports if math.isfinite(report["score"]))
-        return max(finite, key=lambda report: float(report["score"]), default=None)
+        """The report whose model is the trial's result (see `trainables.tasks.best_report`)."""
+        return best_report(self.reports)
 
     @property
     def score(self) -> float | None:

@@ -18,6 +18,12 @@ SPACE = Space(
             source="studentbert 5.4: 0.01 to 5; best_fit table 2 and 4: 0.5 to 10",
         ),
         Dimension(
+            "objective.smart.step_size",
+            Float(0.01, 1.0, log=True),
+            when={"objective.smart.enabled": (True,)},
+            source="ours: the papers' 1e-3 does nothing as written, and is 1 in the code they used (docs/decisions/0003)",
+        ),
+        Dimension(
             "optimizer.lr_schedule",
             Categorical(("constant", "linear", "cosine", "slanted_triangular")),
             source="the papers: constant; Howard & Ruder 2018 for the triangle",

@@ -104,9 +104,7 @@ def test_a_grid_holds_each_active_combination_once(base: TrialConfig, without: l
         if not dimensions:
             return {tuple(space.draw(lambda path, _domain: point[path], base).items())}
         first, *rest = dimensions
-        return {
-            found for value in first.domain.grid(3) for found in all_points(tuple(rest), {**point, first.path: value})
-        }
+        return {found for value in first.domain.grid(3) for found in all_points(tuple(rest), {**point, first.path: value})}
 
     assert set(keys) == all_points(space.dimensions, {})
 

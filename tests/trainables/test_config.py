@@ -53,7 +53,9 @@ TREES = st.fixed_dictionaries(
     {},
     optional={
         "data": st.fixed_dictionaries({}, optional={"source": st.text(min_size=1), "max_tokens": st.integers(8, 512)}),
-        "encoder": st.fixed_dictionaries({}, optional={"pooling": st.sampled_from(["cls", "mean"]), "dropout": st.floats(0, 0.9)}),
+        "encoder": st.fixed_dictionaries(
+            {}, optional={"pooling": st.sampled_from(["cls", "mean"]), "dropout": st.floats(0, 0.9)}
+        ),
         "heads": for_each_task(HEADS),
         "objective": st.fixed_dictionaries({"smart": st.fixed_dictionaries({"weights": for_each_task(st.floats(0, 100))})}),
         "balancing": st.fixed_dictionaries({"loss_weights": for_each_task(st.floats(0, 100) | st.integers(0, 9))}),

@@ -8,7 +8,7 @@ from trainables import evaluation
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import find_encoder
-from trainables.evaluation import decide, evaluate, metric, pearson
+from trainables.evaluation import decide, evaluate, metric, pearson, stratified_part
 from trainables.model.multitask import MultitaskModel
 from trainables.tasks import TASKS, leaderboard_score
 
@@ -51,6 +51,27 @@ def test_evaluation_leaves_the_model_and_chance_alone(store: TokenStore, model: 
     assert evaluate(model, store).metrics == evaluate(model, store).metrics
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=300), st.floats(0.05, 1.0))
+def test_a_part_holds_each_class_in_its_share(classes: list[int], share: float) -> None:
+    labels = np.array(classes, dtype=np.float32)
+    part = stratified_part(labels, share)
+    assert len(part) == min(len(labels), max(2, round(share * len(labels))))
+    assert list(part) == sorted(set(part.tolist()))
+    for label in set(classes):
+        expected = (labels == label).mean() * len(part)
+        assert abs((labels[part] == label).sum() - expected) <= 1
+
+
+def test_part_of_dev_is_scored_on_just_those_rows(store: TokenStore, model: MultitaskModel) -> None:
+    whole, part = evaluate(model, store), evaluate(model, store, share=0.5)
+    for name, task in TASKS.items():
+        labels = store.table(name, "dev").labels
+        assert labels is not None
+        rows = stratified_part(labels, 0.5)
+        np.testing.assert_allclose(part.outputs[name], whole.outputs[name][rows], rtol=1e-4, atol=1e-5)
+        assert part.metrics[task.metric_key] == metric(task, part.outputs[name], labels[rows])
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=30))

@@ -87,7 +87,7 @@ def test_a_damaged_newest_one_is_passed_over_and_logged(small_config: TrialConfi
 
 
 def test_best_is_the_model_of_the_best_report_and_scores_it(small_config: TrialConfig, tmp_path: Path) -> None:
-    session = TrialSession(small_config.override({"budget_examples": 240, "num_reports": 8}), tmp_path)
+    session = TrialSession(small_config.override({"budget_examples": 240, "num_reports": 8, "early_dev_share": 1.0}), tmp_path)
     finish(session)
     best = max(session.trainer.history, key=lambda metrics: metrics["score"])
     assert session.best == best

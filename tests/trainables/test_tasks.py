@@ -1,10 +1,12 @@
 import dataclasses
+import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.tasks import QQP, SST, STS, TASKS, leaderboard_score, mean_score
+from trainables.tasks import QQP, SST, STS, TASKS, best_report, leaderboard_score, mean_score
 
 METRICS = st.fixed_dictionaries(
     {"sst_accuracy": st.floats(0, 1), "qqp_accuracy": st.floats(0, 1), "sts_pearson": st.floats(-1, 1), "loss": st.floats()}
@@ -26,6 +28,32 @@ def test_scores_of_some_metrics() -> None:
     assert mean_score(metrics) == pytest.approx(1.9 / 3)
     assert leaderboard_score({"sst_accuracy": 1, "qqp_accuracy": 1, "sts_pearson": 1}) == 1
     assert leaderboard_score({"sst_accuracy": 0, "qqp_accuracy": 0, "sts_pearson": -1}) == 0
+
+
+REPORTS = st.lists(
+    st.fixed_dictionaries(
+        {"score": st.floats(0, 1) | st.sampled_from([math.nan, math.inf, -math.inf])},
+        optional={"dev_share": st.sampled_from([0.25, 0.5, 1.0])},
+    ),
+    max_size=6,
+)
+
+
+@given(REPORTS)
+def test_the_best_report_is_the_first_of_the_best_on_the_largest_share_of_dev(reports: list[dict[str, Any]]) -> None:
+    keys = [(report.get("dev_share", 1.0), report["score"]) for report in reports if math.isfinite(report["score"])]
+    best = best_report(reports)
+    if not keys:
+        assert best is None
+        return
+    all_keys = [(report.get("dev_share", 1.0), report["score"]) for report in reports]
+    assert best is reports[all_keys.index(max(keys))]
+
+
+def test_a_score_on_part_of_dev_never_beats_one_on_all_of_it() -> None:
+    reports = [{"score": 0.9, "dev_share": 0.25}, {"score": 0.5, "dev_share": 1.0}, {"score": math.nan, "dev_share": 1.0}]
+    assert best_report(reports) is reports[1]
+    assert best_report(reports[::2]) is reports[0]
 
 
 def test_a_missing_metric_is_named() -> None:

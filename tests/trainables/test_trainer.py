@@ -88,11 +88,17 @@ def test_another_seed_gives_another_curve(small_config: TrialConfig) -> None:
     assert run(Trainer(small_config)) != run(Trainer(small_config.override({"seed": 8})))
 
 
+def test_reports_before_the_last_are_scored_on_part_of_dev(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override({"early_dev_share": 0.5}))
+    assert [trainer.advance()["dev_share"] for _ in range(3)] == [0.5, 0.5, 1.0]
+    assert trainer.done
+
+
 def test_a_report_says_what_it_promises(small_config: TrialConfig) -> None:
     trainer = Trainer(small_config)
     metrics = trainer.advance()
     keys = {"report", "budget", "examples", "tokens", "score", "mean_score", "sst_accuracy", "qqp_accuracy", "sts_pearson"}
-    keys |= {"loss", "loss_sst", "loss_qqp", "loss_sts", "grad_norm", "lr", *CLOCK}
+    keys |= {"loss", "loss_sst", "loss_qqp", "loss_sts", "grad_norm", "lr", "dev_share", *CLOCK}
     assert set(metrics) == keys
     assert all(type(value) in (int, float) and math.isfinite(value) for value in metrics.values())
     assert (metrics["report"], metrics["budget"], metrics["examples"], metrics["lr"]) == (1, 12, 12, 1e-3)

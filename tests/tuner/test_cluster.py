@@ -65,7 +65,8 @@ def test_without_a_word_from_cuda_the_devices_are_counted(monkeypatch: pytest.Mo
 
 def test_cpus_are_those_that_the_process_may_use() -> None:
     assert count_cpus() == len(os.sched_getaffinity(0)) >= 1
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from tuner.cluster import count_cpus; print(count_cpus())"
+    bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    code = f"{bind}; from tuner.cluster import count_cpus; print(count_cpus())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 

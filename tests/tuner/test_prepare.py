@@ -79,9 +79,7 @@ def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
         f"{tmp_path / 'nowhere'}: no such folder",
     ):
         assert any(problem.startswith(start) for problem in problems), start
-    problems = problems_of(
-        lambda: prepare({"searcher": "bayes"}, set_texts=["optimizer.lrr=1"], data=str(tmp_path / "nowhere"))
-    )
+    problems = problems_of(lambda: prepare({"searcher": "bayes"}, set_texts=["optimizer.lrr=1"], data=str(tmp_path / "nowhere")))
     assert len(problems) == 3 and any("there is no 'lrr' to set (did you mean lr?)" in problem for problem in problems)
 
 
@@ -174,13 +172,19 @@ def test_changed_data_are_refused_by_file_with_both_hashes(data: Path, tmp_path:
     [problem] = caught.value.problems
     [name] = [name for name in plan.data_hashes if Path(name).name == "quora-train.csv"]
     now = hashlib.sha256((data / "quora-train.csv").read_bytes()).hexdigest()
-    assert problem == (
-        f"{name}: the data of this search have changed: sha256 was {plan.data_hashes[name]}, is {now}"
-    )
+    assert problem == (f"{name}: the data of this search have changed: sha256 was {plan.data_hashes[name]}, is {now}")
     (data / "ids-sst-test-student.csv").write_text("id\tsentence\nt0\tfine\n")
     with pytest.raises(DataChangedError) as caught:
         prepare_resume(folder, {}, None, Problems())
     assert len(caught.value.problems) == 2 and "sha256 was none, is " in str(caught.value)
+
+
+def test_a_file_that_is_gone_is_a_change_too(data: Path, tmp_path: Path) -> None:
+    (data / "ids-sst-test-student.csv").write_text("id\tsentence\nt0\tfine\n")
+    folder = begin(tmp_path, prepare({}, set_texts=[TINY], data=str(data)))
+    (data / "ids-sst-test-student.csv").unlink()
+    with pytest.raises(DataChangedError, match=r"ids-sst-test-student\.csv: .* sha256 was [0-9a-f]{64}, is none"):
+        prepare_resume(folder, {}, None, Problems())
 
 
 def test_a_changed_encoder_is_refused(data: Path, tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_what_is_to_come_of_a_trial_lies_between_the_next_report_and_its_full_bu
 ) -> None:
     reports_done = min(reports_done, num_reports - 1)
     rungs = rung_reports(num_reports, eta)
-    numbers = tally(num_trials=1, num_reports=num_reports, full_budget=100 * num_reports, reduction_factor=eta, rung_reports=rungs)
+    budget = {"num_reports": num_reports, "full_budget": 100 * num_reports}
+    numbers = tally(num_trials=1, **budget, reduction_factor=eta, rung_reports=rungs)
     numbers.note("requeue", record(0, scores=(0.5,) * reports_done))
     assert 99.99 <= numbers.examples_to_come() <= 100 * (num_reports - reports_done) + 0.01
 

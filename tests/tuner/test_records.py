@@ -1,3 +1,4 @@
+import itertools
 import math
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_the_ranking_holds_each_trial_that_may_win_once(records: list[TrialRecor
 @given(RECORDS)
 def test_a_full_budget_comes_first_then_the_score_then_the_earlier_trial(records: list[TrialRecord]) -> None:
     ranked = rank(records)
-    for one, next_ in zip(ranked, ranked[1:], strict=False):
+    for one, next_ in itertools.pairwise(ranked):
         assert one.score is not None and next_.score is not None
         assert (one.state == "complete") >= (next_.state == "complete")
         if (one.state == "complete") == (next_.state == "complete"):

@@ -35,9 +35,7 @@ def by_config(record: TrialRecord, index: int) -> float:
 
 def referee_of(toy: Any, ledger: Ledger, listener: Any = lambda _event, _record: None, **changes: Any) -> Referee:
     attributes = {"git_commit": "c0ffee"}
-    return Referee(
-        ledger, toy.settings(**changes), toy.space, toy.base, Path("/s"), attributes=attributes, listener=listener
-    )
+    return Referee(ledger, toy.settings(**changes), toy.space, toy.base, Path("/s"), attributes=attributes, listener=listener)
 
 
 def drive(toy: Any, ledger: Ledger, curve: Curve, listener: Any = lambda _event, _record: None, **changes: Any) -> list[Order]:
@@ -131,7 +129,7 @@ def test_killed_before_any_write_it_ends_with_each_trial_once_and_the_same_ones_
     assert write > 40
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 12), max_size=6), st.integers(1, 3))
 def test_killed_again_and_again_it_still_ends_the_same(toy: Any, kills: list[int], concurrency: int) -> None:
     changes = {"concurrency": concurrency, "trials": 6}

@@ -36,9 +36,7 @@ def test_a_new_search_needs_a_folder_of_its_own(tmp_path: Path) -> None:
     assert check_new(tmp_path / "new") == []
     assert check_new(tmp_path) == []
     (tmp_path / "file").write_text("mine")
-    assert check_new(tmp_path / "file") == [
-        f"--out: {tmp_path / 'file'} is a file; a folder that is new or empty must be given"
-    ]
+    assert check_new(tmp_path / "file") == [f"--out: {tmp_path / 'file'} is a file; a folder that is new or empty must be given"]
     assert check_new(tmp_path) == [f"--out: {tmp_path} is not empty and no search; a folder that is new or empty must be given"]
     (tmp_path / "study.db").write_text("")
     assert check_new(tmp_path) == [

@@ -60,9 +60,7 @@ def test_some_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_duration(text)
-    assert caught.value.problems == [
-        f"--time-budget: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"
-    ]
+    assert caught.value.problems == [f"--time-budget: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"]
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))

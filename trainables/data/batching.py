@@ -108,21 +108,28 @@ class ExampleStream:
 
 
 def evaluation_batches(
-    table: TokenTable, *, task: Task, pair_encoding: PairEncoding, max_tokens_per_batch: int
+    table: TokenTable,
+    *,
+    task: Task,
+    pair_encoding: PairEncoding,
+    max_tokens_per_batch: int,
+    rows: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every row once, sorted by length, in batches of at most `max_tokens_per_batch` tokens (or of one longer row).
+    """Every row of `rows` (None: of the table) once, by length, in batches of at most `max_tokens_per_batch` tokens.
+
+    A row that is longer is a batch of its own.
 
     Yields:
         The row numbers `[num_examples]` of the batch, and the batch.
     """
     if max_tokens_per_batch < 1:
         raise ValueError(f"max_tokens_per_batch >= 1 must hold, but got max_tokens_per_batch={max_tokens_per_batch}")
-    order = np.argsort(table.sequence_lengths, kind="stable")
+    wanted = np.arange(table.num_rows) if rows is None else rows
+    order = wanted[np.argsort(table.sequence_lengths[wanted], kind="stable")]
     ends = np.cumsum(table.sequence_lengths[order])
     start = 0
     while start < len(order):
         tokens_before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, tokens_before + max_tokens_per_batch, side="right")))
-        rows = order[start:stop]
-        yield rows, gather(table, rows, task=task, pair_encoding=pair_encoding)
+        yield order[start:stop], gather(table, order[start:stop], task=task, pair_encoding=pair_encoding)
         start = stop
