@@ -27,7 +27,7 @@ from tuner.settings import SearchSettings
 
 T = TypeVar("T")
 
-SAMPLE_BUDGET = 1800
+SAMPLE_BUDGET = 1500
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
 
 
@@ -106,6 +106,8 @@ def base_config(
     tree = TrialConfig.parse(read_yaml(config_file) if config_file else {}).to_tree()
     own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
     config = TrialConfig.parse(assign(tree, {**own, **assignments}))
+    if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
+        config = config.override({"budget_examples": SAMPLE_BUDGET})
     places = {"data.source": absolute_source(config.data.source), "encoder.name": absolute_encoder(config.encoder.name)}
     return config.override(places)
 
