@@ -236,13 +236,17 @@ def _show(leaderboard: Leaderboard, console: Console, top: int | None, *, as_tex
         console.print(render(leaderboard, console.width, top), highlight=False)
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(help="Show which trial of a search leads.  Reads the ledger alone and changes nothing.")
 def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a search, such as runs/night1.")],
     top: Annotated[int | None, typer.Option(min=1, help="Show the first N trials only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
     as_text: Annotated[bool, typer.Option("--plain", help="Aligned text, all columns; what a pipe gets.")] = False,
 ) -> None:
-    """Shows which trial of a search leads; reads the ledger alone and changes nothing."""
+    """Reads, and shows as asked for."""
     try:
         leaderboard = read_leaderboard(folder)
     except LedgerError as error:
@@ -257,4 +261,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

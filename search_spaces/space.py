@@ -17,6 +17,10 @@ Assignment = dict[str, Value]
 """Config paths to values: one point of a space."""
 
 
+GRID_POINTS = 3
+"""Values that a grid search takes of each range."""
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One thing that varies.
@@ -66,7 +70,7 @@ class Space:
                 point[dimension.path] = suggest(dimension.path, dimension.domain)
         return point
 
-    def grid(self, base: TrialConfig, num_points: int = 3) -> Iterator[Assignment]:
+    def grid(self, base: TrialConfig, num_points: int = GRID_POINTS) -> Iterator[Assignment]:
         """All points of the grid, each once: every choice, and `num_points` values of each range.  Lazy: there may be many."""
         tree = base.to_tree()
 

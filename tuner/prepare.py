@@ -1,12 +1,13 @@
 """Everything is looked at before anything starts: settings, config, space, data, encoder.  All mistakes come in one message."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from search_spaces.registry import find_space
-from search_spaces.space import Space, widened
+from search_spaces.space import GRID_POINTS, Space, widened
 from trainables.config import (
     HUB_SOURCE,
     PACKAGED_ENCODER,
@@ -230,9 +231,17 @@ def _check_unchanged(header: Mapping[str, Any], plan: SearchPlan) -> None:
         raise DataChangedError(changed)
 
 
+def _capped_at_grid(settings: SearchSettings, space: Space, base: TrialConfig) -> SearchSettings:
+    """A grid search has no more trials than its grid has points."""
+    if settings.searcher != "grid":
+        return settings
+    num_points = sum(1 for _ in itertools.islice(space.grid(base, GRID_POINTS), settings.trials))
+    return settings.model_copy(update={"trials": num_points})
+
+
 def _plan(settings: SearchSettings, space: Space, inputs: Inputs) -> SearchPlan:
     return SearchPlan(
-        settings=settings,
+        settings=_capped_at_grid(settings, space, inputs.config),
         space=space,
         base=inputs.config,
         data_hashes=dict(inputs.store.hashes),

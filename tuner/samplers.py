@@ -8,11 +8,10 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from search_spaces.domains import Domain, Value
-from search_spaces.space import Assignment, Space
+from search_spaces.space import GRID_POINTS, Assignment, Space
 from trainables.config import TrialConfig
 
 _NUM_RANDOM_TRIALS = 6
-_GRID_POINTS = 3
 
 
 def make_sampler(searcher: str, seed: int, number: int) -> BaseSampler:
@@ -46,12 +45,12 @@ def grid_points(space: Space, base: TrialConfig, limit: int, seed: int) -> list[
     A grid that is larger than `limit` is sampled without repeats, so that its corners are not all that is seen of it.
     """
     rng = np.random.default_rng((seed, 0x6772))
-    points = list(itertools.islice(space.grid(base, _GRID_POINTS), limit + 1))
+    points = list(itertools.islice(space.grid(base, GRID_POINTS), limit + 1))
     if len(points) <= limit:
         return [points[i] for i in rng.permutation(len(points))]
 
     def draw(_path: str, domain: Domain) -> Value:
-        values = domain.grid(_GRID_POINTS)
+        values = domain.grid(GRID_POINTS)
         return values[int(rng.integers(len(values)))]
 
     found: dict[tuple[tuple[str, Value], ...], Assignment] = {}

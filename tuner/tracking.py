@@ -47,7 +47,9 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Shows a search in MLflow, from its ledger.")
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Shows a search in MLflow, from its ledger."
+)
 
 
 def default_tracking_uri(search_folder: Path) -> str:

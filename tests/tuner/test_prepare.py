@@ -255,3 +255,10 @@ def test_problems_are_told_once_and_in_order() -> None:
     assert problems_of(problems.raise_any) == ["b", "a", "c"]
     with pytest.raises(ZeroDivisionError):  # our own mistakes are no user's
         problems.attempt(lambda: 1 // 0)
+
+
+def test_a_grid_search_has_no_more_trials_than_points(tmp_path: Path) -> None:
+    space = tmp_path / "two.yaml"
+    space.write_text("dimensions:\n  data.batch_size: {choices: [4, 8]}\n")
+    plan = prepare({"space": str(space), "searcher": "grid", "trials": 50}, set_texts=["encoder.name=tiny"])
+    assert plan.settings.trials == 2

@@ -1,0 +1,58 @@
+"""The README's commands are commands that exist: every option, every make target, every file it names."""
+
+import importlib
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+
+from search_spaces.space import Space
+from trainables.config import TrialConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.split("#")[0].strip()
+]
+
+
+def test_there_are_commands() -> None:
+    assert {command.split()[0] for command in COMMANDS} == {"make", "python", "mlflow"}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python ")])
+def test_python_commands_parse(command: str) -> None:
+    _, flag, module, *args = shlex.split(command)
+    assert flag == "-m"
+    app = importlib.import_module(module).app
+    cli = typer.main.get_command(app)
+    if hasattr(cli, "commands"):
+        cli, args = cli.commands[args[0]], args[1:]
+    cli.make_context(module, args)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_targets_exist(command: str) -> None:
+    done = subprocess.run(["make", "--dry-run", command.split()[1]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_space_in_the_readme_is_one(tmp_path: Path) -> None:
+    (block,) = [block for language, block in BLOCKS if language == "yaml"]
+    (tmp_path / "space.yaml").write_text(block)
+    assert Space.read(tmp_path / "space.yaml").problems(TrialConfig()) == []
+
+
+def test_files_named_are_there() -> None:
+    for name in re.findall(r"`((?:trainables|tuner|search_spaces|docs)/[\w/.]*\.\w+)`", README):
+        assert (ROOT / name).is_file(), name
+    for name in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / name).is_file(), name
