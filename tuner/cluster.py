@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.processes import is_alive
 from tuner.settings import SearchSettings
 
 _SCRATCH_PREFIX = "tritune-"
@@ -56,18 +57,8 @@ def remove_stale_scratch() -> None:
     """Removes the scratch folders of our drivers on this machine that were killed before they could."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
         with contextlib.suppress(OSError, ValueError):
-            if folder.stat().st_uid == os.getuid() and not _is_alive(int((folder / "pid").read_text())):
+            if folder.stat().st_uid == os.getuid() and not is_alive(int((folder / "pid").read_text())):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextlib.contextmanager

@@ -117,6 +117,7 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
     attributes = {**describe_code_and_machine(), "data_hashes": plan.data_hashes, "encoder_sha256": plan.encoder_sha256}
     referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
     ledger.set_header("rungs", list(referee.rung_reports))
+    ledger.set_header("slots", slots)
     progress = Progress(folder.name, _tally(ledger, plan, referee), referee.rungs.table, console, quiet=quiet)
 
     def sweep_at_end(event: str, _record: TrialRecord) -> None:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from tuner.processes import is_alive
+
 _LONGEST_PAUSE_SECONDS = 30.0
 _log = logging.getLogger("tritune.mirror")
 
@@ -74,7 +76,7 @@ def watch_parent(parent_pid: int, grace_seconds: float) -> Callable[[], bool]:
     is_child = os.getppid() == parent_pid
 
     def gone() -> bool:
-        return os.getppid() != parent_pid if is_child else not _exists(parent_pid)
+        return os.getppid() != parent_pid if is_child else not is_alive(parent_pid)
 
     def guard() -> None:
         while not gone():
@@ -84,16 +86,6 @@ def watch_parent(parent_pid: int, grace_seconds: float) -> Callable[[], bool]:
 
     threading.Thread(target=guard, daemon=True).start()
     return gone
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def first_line(error: BaseException) -> str:

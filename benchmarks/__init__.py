@@ -1,0 +1,1 @@
+"""Our speed, measured by commands that anybody can run."""
