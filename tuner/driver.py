@@ -1,5 +1,7 @@
 """One driver at work on one search: from the locked folder to the leaderboard."""
 
+import contextlib
+import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from reports.leaderboard import print_leaderboard
 from trainables.config import ConfigError, write_yaml
 from tuner import search_folder
 from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
-from tuner.export import ExportError, export_best
+from tuner.export import export_best
 from tuner.housekeeping import sweep
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
@@ -22,6 +24,9 @@ from tuner.samplers import grid_points
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
+_IMPATIENT_SECONDS = 6.0
+_HURRIED_SECONDS = 2.0
+ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
@@ -35,7 +40,7 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         quiet: print the result alone.
 
     Returns:
-        Exit code: 0 done, 1 every trial failed, 130 interrupted.
+        Exit code: 0 done; 1 nothing to export, or it cannot go on; 130 interrupted.
 
     Raises:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
@@ -48,17 +53,35 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         if not quiet:
             _announce(console, folder, plan, slots)
         with MirrorProcess(folder) as mirror:
-            interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
-            num_left = _num_unfinished(ledger, plan)
-            exported = _export_line(ledger, folder, interrupted=interrupted)
-            ledger.set_header("ended", "stopped" if num_left else "complete")
-            mirrored = mirror.close(_MIRROR_SECONDS)
+            try:
+                interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
+                num_left = _num_unfinished(ledger, plan)
+                is_exported, exported = (True, []) if interrupted else _export(ledger, folder)
+                ledger.set_header("ended", "stopped" if num_left else "complete")
+            except BaseException as error:
+                return _end_badly(ledger, folder, mirror, error)
+            mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
     print_leaderboard(folder, console)
     for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan, num_left)]:
         console.print(line, markup=False, soft_wrap=True)
     if interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_DONE if num_left or any(record.score is not None for record in ledger.records()) else EXIT_FAILED
+    return EXIT_DONE if is_exported else EXIT_FAILED
+
+
+def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException) -> int:
+    """Ends a driver that cannot go on: a full disk, a broken store, a second Ctrl-C.  What stands in the ledger stands."""
+    with contextlib.suppress(Exception):
+        ledger.set_header("ended", "stopped")
+    mirror.close(_HURRIED_SECONDS)
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    with contextlib.suppress(OSError):
+        (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    errors.print(f"the search cannot go on: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: python -m tuner.search --resume {folder}")
+    return EXIT_FAILED
 
 
 def _slots(plan: SearchPlan) -> int:
@@ -111,8 +134,11 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
     listeners: list[Callable[[str, TrialRecord], None]] = []
 
     def tell_all(event: str, record: TrialRecord) -> None:
-        for listener in listeners:
-            listener(event, record)
+        for listener in list(listeners):
+            try:
+                listener(event, record)
+            except (Exception, SystemExit):  # rich exits on a broken pipe; nobody who listens may disturb the search
+                listeners.remove(listener)
 
     attributes = {**describe_code_and_machine(), "data_hashes": plan.data_hashes, "encoder_sha256": plan.encoder_sha256}
     referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
@@ -125,6 +151,7 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
             sweep(folder, ledger.records(), plan.settings.keep_models)
 
     listeners += [progress, sweep_at_end]
+    sweep(folder, ledger.records(), plan.settings.keep_models)  # the referee may have ended what an earlier driver left
     if referee.num_to_start == 0:
         return False
     try:
@@ -152,15 +179,13 @@ def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
     return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
 
 
-def _export_line(ledger: Ledger, folder: Path, *, interrupted: bool) -> list[str]:
-    """Exports the best so far, and says what came of it; whoever interrupts does not want to wait for that."""
-    if interrupted:
-        return []
+def _export(ledger: Ledger, folder: Path) -> tuple[bool, list[str]]:
+    """Exports the best so far; whether there is an export, and what to say of it."""
     try:
         best, record = export_best(folder, ledger=ledger)
-    except ExportError as error:
-        return [str(error)]
-    return [f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
+    except (ValueError, OSError) as error:
+        return False, [f"nothing was exported: {error}", f"try again   python -m tuner.export {folder}"]
+    return True, [f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
 
 
 def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> None:

@@ -10,6 +10,7 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +51,8 @@ def export_best(folder: Path, *, ledger: Ledger | None = None) -> tuple[Path, Tr
 
     Raises:
         LedgerError: no search there.
-        ExportError: no trial with weights; or the reloaded model's score is not the recorded one, and then no `best/` is left.
+        ExportError: no trial with weights; or the reloaded model's score is not the recorded one, and then `best/` is what it
+            was before.
     """
     ledger = ledger or Ledger.open(folder)
     record = choose(folder, ledger.records())
@@ -69,15 +71,25 @@ def export_best(folder: Path, *, ledger: Ledger | None = None) -> tuple[Path, Tr
 
 
 def choose(folder: Path, records: list[TrialRecord]) -> TrialRecord:
-    """The best trial that still has its weights: one with its full budget if there is any.
+    """The best trial that still has the weights of its best report: one with its full budget if there is any.
+
+    A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.
 
     Raises:
         ExportError: there is none.
     """
     for record in rank(records):
-        if (_weights_of(folder, record) / "config.yaml").is_file():
+        if _exported_score(_weights_of(folder, record)) == record.score:
             return record
-    raise ExportError([f"{folder}: nothing to export, for no trial has reported yet"])
+    raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
+
+
+def _exported_score(weights: Path) -> float | None:
+    """The score that stands with the weights of a trial; None where there are none or they are damaged."""
+    try:
+        return float(json.loads((weights / "metrics.json").read_text(encoding="utf-8"))["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_predictions(folder: Path, store: TokenStore, predictions: dict[Split, dict[str, np.ndarray]]) -> None:
@@ -169,8 +181,10 @@ def _put_in_place(aside: Path, best: Path) -> None:
 def main(folder: Annotated[Path, Argument(metavar="DIR", help="folder of a search")]) -> None:
     """Exports, and says what was written."""
     try:
-        best, record = export_best(folder)
-    except ValueError as error:
+        Ledger.open(folder)
+        with search_folder.locked(folder):
+            best, record = export_best(folder)
+    except (ValueError, OSError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(str(error))
         raise typer.Exit(2) from None
     typer.echo(f"{best}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same")

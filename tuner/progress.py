@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.tasks import TASKS
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, rank
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
 _SHORT_CLOCK = 3600
@@ -23,7 +23,7 @@ _SHORT_CLOCK = 3600
 
 @dataclass
 class Tally:
-    """What has happened so far: the numbers behind the display.
+    """What has happened so far: the numbers behind the display, which another thread may read at any moment.
 
     Attributes:
         num_trials: trials of the whole search.
@@ -52,13 +52,12 @@ class Tally:
     @property
     def best(self) -> TrialRecord | None:
         """The trial to beat: the best score, complete trials before all others."""
-        scored = [record for record in self.records.values() if record.score is not None]
-        return max(scored, key=lambda record: (record.state == "complete", record.score), default=None)
+        return next(iter(rank(list(self.records.values()))), None)
 
     @property
     def running(self) -> list[TrialRecord]:
         """Trials that run, in order."""
-        return [record for _, record in sorted(self.records.items()) if record.state == "running"]
+        return sorted((r for r in list(self.records.values()) if r.state == "running"), key=lambda record: record.number)
 
     def examples_to_come(self) -> float:
         """Training examples still to be seen, expecting one trial of eta to go on at each rung."""
@@ -139,7 +138,7 @@ class Progress:
         return Group(*parts)
 
     def _headline(self) -> Text:
-        counts = Counter(record.state for record in self.tally.records.values())
+        counts = Counter(record.state for record in list(self.tally.records.values()))
         waiting = self.tally.num_trials - len(self.tally.records)
         states = [f"{counts[state]} {state}" for state in ("complete", "stopped", "failed", "running") if counts[state]]
         eta = self.eta_seconds

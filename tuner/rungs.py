@@ -73,10 +73,10 @@ class Rungs:
                 sum(self._decisions[number, report] for number in scores),
                 max(scores.values(), default=None),
             )
-            for report, scores in self._scores.items()
+            for report, scores in ((report, dict(scores)) for report, scores in self._scores.items())
         ]
 
     def _remember(self, number: int, report: int, score: float, *, goes_on: bool) -> None:
         if report in self._scores:
+            self._decisions[number, report] = goes_on  # first: a display that reads meanwhile looks up what it finds scored
             self._scores[report][number] = score
-            self._decisions[number, report] = goes_on

@@ -73,6 +73,16 @@ def test_dead_mlflow_server_does_not_stop_a_search(bench: Bench) -> None:
     assert synced.code == 0, synced.err
 
 
+def test_reader_of_the_output_may_leave(bench: Bench) -> None:
+    process = bench.start("tuner.search", "--data", bench.data, *QUICK, "--budget", "180", "--trials", "2", "--out", "runs/head")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=120)
+    assert {record.state for record in bench.records("head")} <= {"complete", "stopped"}
+    assert len(bench.records("head")) == 2
+
+
 def test_second_driver_is_refused(bench: Bench) -> None:
     process = bench.start("tuner.search", "--data", bench.data, *QUICK, "--budget", "1800", "--trials", "2", "--out", "runs/two")
     try:
@@ -111,8 +121,11 @@ def test_mistakes_exit_2_and_write_nothing(bench: Bench, args: list[str], words:
 
 
 def test_train_and_export_exit_2_too(bench: Bench) -> None:
-    for module, args in (("trainables.train", ["--config", Path("no.yaml")]), ("tuner.export", ["nowhere"])):
+    for module, args, words in (
+        ("trainables.train", ["--config", Path("no.yaml")], "no.yaml: no such file"),
+        ("tuner.export", ["nowhere"], "nowhere: no search stands here"),
+    ):
         done = bench.run(module, *args)
         assert done.code == 2
-        assert "no" in done.err
+        assert words in done.err
         assert "Traceback" not in done.err

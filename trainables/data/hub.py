@@ -90,7 +90,7 @@ def _hub_loader() -> Load:
     try:
         import datasets
     except ImportError:
-        raise DataError(['data=hub needs the `datasets` library: pip install "tritune[hub]"']) from None
+        raise DataError(["data=hub needs the `datasets` library: pip install datasets==5.2.0"]) from None
     try:
         reach_hub()
     except Exception as error:

@@ -1,0 +1,78 @@
+"""What the driver does when something around the search goes wrong.  Real runs stand in tests/end_to_end."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner import driver
+from tuner.mirror_process import MirrorResult
+
+
+class NoMirror:
+    def __init__(self, folder: Path) -> None:
+        self.waits: list[float] = []
+        made.append(self)
+
+    def __enter__(self) -> "NoMirror":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self, timeout_seconds: float) -> MirrorResult:
+        self.waits.append(timeout_seconds)
+        return MirrorResult(True, "")
+
+
+made: list[NoMirror] = []
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., bool]], int]:
+    from tuner.prepare import prepare
+
+    made.clear()
+    monkeypatch.setattr(driver, "MirrorProcess", NoMirror)
+    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+
+    def run(search: Callable[..., bool]) -> int:
+        monkeypatch.setattr(driver, "_search", search)
+        return driver.drive(tmp_path / "runs" / "x", plan, is_new=True, quiet=True)
+
+    return run
+
+
+def test_a_search_that_cannot_go_on_says_so_in_two_lines_and_keeps_the_rest_in_a_file(
+    drive: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    assert drive(full_disk) == driver.EXIT_FAILED
+    err = capsys.readouterr().err
+    assert "No space left on device" in err and "--resume" in err and "Traceback" not in err
+    assert "full_disk" in (tmp_path / "runs" / "x" / driver.ERROR_FILE).read_text()
+    assert driver.Ledger.open(tmp_path / "runs" / "x").header["ended"] == "stopped"
+    assert made[0].waits[0] < 5
+
+
+def test_an_export_that_fails_is_no_traceback_and_no_success(
+    drive: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_room(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(driver, "export_best", no_room)
+    assert drive(lambda *_, **__: False) == driver.EXIT_FAILED
+    assert "nothing was exported: [Errno 28]" in capsys.readouterr().out
+
+
+def test_no_trial_with_a_score_is_no_success(drive: Callable[..., int]) -> None:
+    assert drive(lambda *_, **__: False) == driver.EXIT_FAILED
+
+
+def test_interrupted_search_exports_nothing(drive: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert drive(lambda *_, **__: True) == driver.EXIT_INTERRUPTED
+    assert "exported" not in capsys.readouterr().out
