@@ -13,6 +13,7 @@ from tuner.searcher import LedgerSearcher
 from tuner.settings import SearchSettings
 
 _MAX_RESTARTS = 3
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, scratch: Path) -> bool:
@@ -28,7 +29,7 @@ def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, sc
         scratch: where Tune may write; never read back.
 
     Returns:
-        True where SIGINT or SIGTERM ended it.
+        True where a signal ended it.
     """
     from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 
@@ -61,7 +62,7 @@ def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, sc
 
 @contextmanager
 def _signals_interrupt() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, once; yields the list that they are noted in.
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once; yields the list that they are noted in.
 
     Tune's own handling, which waits for every trial's current step, is switched off: a step may take minutes, and nothing is
     lost without it, for reports and checkpoints are written before they are acted on.
@@ -73,7 +74,8 @@ def _signals_interrupt() -> Iterator[list[int]]:
             seen.append(number)
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
+    before = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield seen
     finally:
