@@ -1,7 +1,7 @@
 """A search space: config paths, their domains, and when each of them plays a part."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -85,9 +85,10 @@ class Space:
 
         return grow({}, self.dimensions)
 
-    def without(self, paths: Mapping[str, Any]) -> "Space":
+    def without(self, paths: Iterable[str]) -> "Space":
         """The space with the dimensions taken out that are set by hand (`heads.sst.kind` also takes out `heads.*.kind`)."""
-        kept = tuple(d for d in self.dimensions if not any(_overlap(d.path, path) for path in paths))
+        fixed = tuple(paths)
+        kept = tuple(d for d in self.dimensions if not any(_overlap(d.path, path) for path in fixed))
         return replace(self, dimensions=kept)
 
     def problems(self, base: TrialConfig) -> list[str]:
@@ -218,7 +219,8 @@ class _SpaceTree(Part):
 def widened(old: Space, new: Space) -> list[str]:
     """Why a search over `old` cannot go on over `new`; empty where it can.
 
-    Numeric ranges may change their bounds.  Kinds of domains, their logarithm and the choices of a categorical are fixed,
+    Numeric ranges may change their bounds, and dimensions may be added: trials from before lack them, and teach the sampler
+    the others alone.  Kinds of domains, their logarithm and the choices of a categorical are fixed,
     because the sampler compares old trials with new ones.
     """
     out = []

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-_ASIDE = ".aside-"
+_ASIDE, _REPLACED = ".aside-", ".replaced-"
 
 
 def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, sync: bool = True) -> Path:
     """Makes the folder `parent/name`, filled by `write(folder)`; replaces one of that name.
 
     Files go to a hidden folder beside it and are synced; `manifest.json` with the size and sha256 of each comes last; then the
-    folder is renamed.  Hidden folders that an earlier, killed writer left in `parent` are removed.
+    folder is renamed.  What an earlier, killed writer left in `parent` is cleared up first (see `remove_leftovers`).
 
     Args:
         parent: folder of checkpoints; made if need be.
@@ -43,7 +43,7 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, 
             sync_checkpoint(aside)
         _swap(aside, final)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_leftovers(parent)
         raise
     if sync:
         _sync(parent)
@@ -114,9 +114,18 @@ def keep_newest(parent: Path, n: int) -> None:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Removes hidden folders that a killed writer left behind."""
+    """Removes hidden folders that a killed writer left behind.
+
+    One that was being replaced gets its name back, if the writer was killed before the new one had it.
+    """
     for folder in parent.glob(f"{_ASIDE}*"):
         shutil.rmtree(folder, ignore_errors=True)
+    for folder in parent.glob(f"{_REPLACED}*"):
+        final = parent / folder.name.removeprefix(_REPLACED)
+        if final.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.rename(final)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -129,10 +138,15 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _swap(aside: Path, final: Path) -> None:
-    """Renames, putting away an older folder of the same name first (a folder that is not empty cannot be renamed over)."""
+    """Renames, putting away an older folder of the same name first (a folder that is not empty cannot be renamed over).
+
+    The older one is removed once the new one has its name, so that one of them is there whenever this is cut short.
+    """
+    replaced = final.with_name(f"{_REPLACED}{final.name}")
     if final.exists():
-        _discard(final)
+        final.rename(replaced)
     aside.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _discard(folder: Path) -> None:

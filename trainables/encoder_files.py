@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.config import PACKAGED_ENCODER, TINY_ENCODER
+from trainables.config import PACKAGED_ENCODER, TINY_ENCODER, nearest
+from trainables.encoder_weights import ACTIVATIONS, weight_problems
 from trainables.files import cache_folder, sha256_of, write_atomically
 from trainables.tiny_encoder import write_tiny_encoder
 
@@ -31,7 +32,6 @@ PACKAGE_SHA256 = {
 }
 """The files of sentence-transformers/all-MiniLM-L6-v2, revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41, byte for byte."""
 
-ACTIVATIONS = ("gelu", "gelu_new", "relu")
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -171,13 +171,16 @@ def _download(name: str) -> Path:
         why = f"the hub gives no such model (HTTP status {getattr(error.response, 'status_code', 'none')})"
     except Exception as error:
         why = f"the Hugging Face hub cannot be reached ({type(error).__name__})"
-    raise EncoderError(f"encoder {name}: there is no such folder, and {why}; {_INSTEAD}") from None
+    hint = nearest(name, (PACKAGED_ENCODER, TINY_ENCODER))
+    raise EncoderError(f"encoder {name}{hint}: there is no such folder, and {why}; {_INSTEAD}") from None
 
 
 def _from_folder(name: str, folder: Path) -> EncoderFiles:
     config = read_config(folder / "config.json")
     weights = _find_weights(folder)
-    _check_weights(weights, config)
+    problems = weight_problems(weights, config)
+    if problems:
+        raise EncoderError("\n".join(problems))
     tokenizer_file = _find_tokenizer(folder)
     return EncoderFiles(name, folder, weights, tokenizer_file, config, sha256_of(weights), sha256_of(tokenizer_file))
 
@@ -215,6 +218,8 @@ def _config_problems(config: Mapping[str, Any]) -> list[str]:
         problems.append(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, but got hidden_act={config.get('hidden_act')}")
     wrong = [key for key in SIZES if type(config.get(key)) is not int or config[key] < 1]
     problems += [f"{key} must be an integer >= 1, but got {key}={config.get(key)!r}" for key in wrong]
+    if "type_vocab_size" not in wrong and config["type_vocab_size"] < 2:
+        problems.append(f"type_vocab_size >= 2 must hold, for pairs have two segments, but got {config['type_vocab_size']}")
     if not wrong and config["hidden_size"] % config["num_attention_heads"]:
         problems.append(
             f"hidden_size must be a multiple of num_attention_heads, but got hidden_size={config['hidden_size']}, "
@@ -235,21 +240,6 @@ def _find_weights(folder: Path) -> Path:
             f"python -c \"from transformers import BertModel; BertModel.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     raise EncoderError(f"{weights}: no such file; {_INSTEAD}")
-
-
-def _check_weights(weights: Path, config: Mapping[str, Any]) -> None:
-    """Reads the header alone: a torn file, or one of another model, is named before torch is loaded."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(weights), framework="numpy") as file:
-            names = [name for name in file.keys() if name.endswith("embeddings.word_embeddings.weight")]  # noqa: SIM118
-            shape = tuple(file.get_slice(names[0]).get_shape()) if names else None
-    except (SafetensorError, OSError) as error:
-        raise EncoderError(f"{weights}: no whole safetensors file ({error})") from None
-    expected = (config["vocab_size"], config["hidden_size"])
-    if shape != expected:
-        raise EncoderError(f"{weights}: word embeddings of shape {expected} must be there, as config.json says, but got {shape}")
 
 
 def _find_tokenizer(folder: Path) -> Path:

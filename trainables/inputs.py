@@ -1,10 +1,11 @@
 """Everything a trial needs from outside, found and checked before torch is imported: all mistakes in one message."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from trainables.config import ConfigError, TrialConfig
+from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, ConfigError, TrialConfig
 from trainables.data.reading import load_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
@@ -72,6 +73,50 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
     if problems:
         raise ConfigError(problems)
     return config.model_copy(update={"budget_examples": budget})
+
+
+def check_unchanged(
+    store: TokenStore, files: EncoderFiles, *, data_hashes: Mapping[str, str] | None, encoder_sha256: str | None
+) -> None:
+    """Compares what was opened with what a search began with.
+
+    Args:
+        store: tokens of the data.
+        files: of the encoder.
+        data_hashes: file -> sha256 as it must be; None: any.
+        encoder_sha256: of the weights as it must be; None: any.
+
+    Raises:
+        ConfigError: names each file that is another one, with both hashes.
+    """
+    now = store.hashes
+    before = now if data_hashes is None else data_hashes
+    problems = [
+        f"{name}: the data have changed: sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if encoder_sha256 not in {None, files.weights_sha256}:
+        problems.append(f"{files.weights}: the weights have changed: sha256 was {encoder_sha256}, is {files.weights_sha256}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def with_absolute_paths(config: TrialConfig) -> TrialConfig:
+    """The config with `absolute_source` and `absolute_encoder` applied: it means the same wherever it is read again."""
+    places = {"data.source": absolute_source(config.data.source), "encoder.name": absolute_encoder(config.encoder.name)}
+    return config.override(places)
+
+
+def absolute_source(data: str) -> str:
+    """A source that means the same in every folder and on every node of this file system."""
+    return data if data in {SAMPLE_SOURCE, HUB_SOURCE} else str(Path(data).expanduser().absolute())
+
+
+def absolute_encoder(name: str) -> str:
+    """An encoder that means the same in every folder: names stay, a folder's path becomes absolute."""
+    is_name = name in {PACKAGED_ENCODER, TINY_ENCODER} or not Path(name).expanduser().is_dir()
+    return name if is_name else str(Path(name).expanduser().absolute())
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

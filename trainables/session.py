@@ -9,9 +9,10 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from trainables.checkpoints import (
@@ -26,6 +27,7 @@ from trainables.checkpoints import (
 )
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
+from trainables.inputs import check_unchanged
 from trainables.tasks import best_report
 from trainables.trainer import Metrics, Trainer
 
@@ -40,6 +42,8 @@ class TrialSession:
         config: of the trial.
         folder: of the trial; made if need be.
         token_store: tokens that are open already.
+        data_hashes: file -> sha256 that the data must have; None: any.
+        encoder_sha256: that the encoder's weights must have; None: any.
         say: is called with each line of the log.
 
     Attributes:
@@ -48,8 +52,9 @@ class TrialSession:
         resumed_from: the checkpoint it goes on from, or None.
 
     Raises:
-        ConfigError: encoder or data cannot be used.
+        ConfigError: encoder or data cannot be used, or are not those that the hashes say.
         ValueError: the folder's checkpoints are those of another config, encoder or data.
+        OSError: the disk could not write what lies in the folder.
     """
 
     def __init__(
@@ -58,19 +63,24 @@ class TrialSession:
         folder: Path,
         *,
         token_store: TokenStore | None = None,
+        data_hashes: Mapping[str, str] | None = None,
+        encoder_sha256: str | None = None,
         say: Callable[[str], object] | None = None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
+        check_unchanged(self.trainer.store, self.trainer.files, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
         self._syncing: Future[None] | None = None
         self.folder = folder
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
+        for parent in (folder, self._checkpoints):
+            remove_leftovers(parent)
         self.resumed_from = newest_good(self._checkpoints, self._log_damage)
         if self.resumed_from is not None:
             self.trainer.load(self.resumed_from)
             self._log(f"goes on from {self.resumed_from.name}")
-            self._keep_best()
+            # Whoever wrote it may have been killed before the disk had it, and later reports rely on it.
+            _sync_all([self.resumed_from, *self._keep_best()])
 
     @property
     def _checkpoints(self) -> Path:
@@ -96,7 +106,9 @@ class TrialSession:
     def next_report(self, known: int | None = None) -> Metrics:
         """The report after the first `known` ones, trained for if it is not there yet.
 
-        Trained reports are safe on disk before they are given: checkpoint, best model, log.
+        A trained report's checkpoint, best model and line in the log are written before it is given: a process that is killed
+        loses none.  The disk is waited for at the next report, and at the last one before it is given: a machine that fails in
+        between may lose the newest report, which is then trained again from the one before.
 
         Args:
             known: reports that the caller has; None: all that were given or loaded.  Where the checkpoint is ahead of the
@@ -105,7 +117,7 @@ class TrialSession:
         Raises:
             Diverged: training has no finite numbers any more.
             RuntimeError: there is no report after `known`.
-            OSError: the checkpoint cannot be written; the one before is still there.
+            OSError: the checkpoint, or the one before it, cannot be written; an older one is still there.
         """
         known = len(self.trainer.history) if known is None else known
         while len(self.trainer.history) <= known:
@@ -118,13 +130,14 @@ class TrialSession:
         """Writes the newest checkpoint; the disk works on it while training goes on.
 
         The one before is on the disk by then and stays until this one is, so that even a machine that fails leaves one.
+        `best/` has no one before: what a failing machine damages there is made again, as this report is trained again.
         """
         self._wait_for_disk()
         name = f"report-{len(self.trainer.history):04d}"
         folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False)
-        self._keep_best()
+        written = [folder, *self._keep_best()]
         keep_newest(self._checkpoints, NUM_KEPT)
-        self._syncing = _in_background(lambda: sync_checkpoint(folder))
+        self._syncing = _in_background(partial(_sync_all, written))
         if self.done:
             self._wait_for_disk()
 
@@ -133,14 +146,18 @@ class TrialSession:
             self._syncing.result()
             self._syncing = None
 
-    def _keep_best(self) -> None:
+    def _keep_best(self) -> list[Path]:
         """Makes `best/` the model of the best report, if that is the newest one and is not there already.
 
         The files are second names of the checkpoint's: they cost no time and no space.
+
+        Returns:
+            The folder if it was written; it is still to be synced.
         """
-        if self.best == self.trainer.history[-1] and self._saved_best() != self.best:
-            checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
-            write_checkpoint(self.folder, self.best_folder.name, lambda folder: self._fill_best(checkpoint, folder), sync=False)
+        if self.best != self.trainer.history[-1] or self._saved_best() == self.best:
+            return []
+        checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
+        return [write_checkpoint(self.folder, self.best_folder.name, partial(self._fill_best, checkpoint), sync=False)]
 
     def _fill_best(self, checkpoint: Path, folder: Path) -> None:
         for file in checkpoint.rglob("*"):
@@ -151,10 +168,10 @@ class TrialSession:
 
     def _saved_best(self) -> Metrics | None:
         """The report that `best/` is of; None where there is none or it is damaged."""
-        file = self.best_folder / "metrics.json"
-        if not file.is_file():
+        try:
+            metrics: Metrics = json.loads((self.best_folder / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
-        metrics: Metrics = json.loads(file.read_text(encoding="utf-8"))
         return metrics if metrics != self.best or not verify(self.best_folder) else None
 
     def _log_damage(self, problems: list[str]) -> None:
@@ -166,6 +183,11 @@ class TrialSession:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
         if self._say is not None:
             self._say(line)
+
+
+def _sync_all(folders: list[Path]) -> None:
+    for folder in folders:
+        sync_checkpoint(folder)
 
 
 def _in_background(action: Callable[[], None]) -> "Future[None]":

@@ -14,7 +14,7 @@ from typer import Option
 
 from trainables.config import ConfigError, TrialConfig, assign, parse_assignments, read_yaml, write_yaml
 from trainables.files import write_atomically
-from trainables.inputs import Inputs, open_inputs
+from trainables.inputs import Inputs, open_inputs, with_absolute_paths
 from trainables.tasks import best_report
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _resolve_config(file: Path | None, data: str | None, sets: list[str], out: P
         raise ConfigError(problems + error.problems) from None
     if problems:
         raise ConfigError(problems)
-    return trial
+    return with_absolute_paths(trial)
 
 
 def _problems_of_out(out: Path | None, *, resume: bool) -> list[str]:

@@ -5,7 +5,9 @@ the newest good checkpoint in its trial's folder by itself, whether Ray starts i
 driver does.
 """
 
+import contextlib
 import json
+import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,33 @@ REPORT_KEY = "report_json"
 """Result key of a report, as JSON: Tune would flatten a mapping."""
 FAILURE_KEY = "failure_json"
 """Result key of a failure: JSON with `reason` and `detail`."""
+EXIT_UNUSABLE = 70
+"""Exit code of a worker whose accelerator context is lost."""
 
 
 class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     """One trial, one report a step.
 
-    Its config is an order of `tuner.referee`: `number`, `config` (a `TrialConfig` as plain values), `folder`, `known_reports`.
+    Its config is an order of `tuner.referee`: `number`, `config` (a `TrialConfig` as plain values), `folder`, `known_reports`,
+    and where they are known `data_hashes` and `encoder_sha256`, which the files must still have.
     It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.
+
+    A process that has failed goes on with the next trial: a session shares nothing with the one before.  Not so after a CUDA
+    error other than a failed allocation, after which every call to the device fails: the process then ends at the next trial's
+    first step, and Tune starts that trial again in a new one, which counts as one of its restarts.  It may end neither in
+    `reset_config` (Tune 2.60 never starts a trial again whose worker dies while it is reset) nor be refused there (what returns
+    False ends its trial, and no searcher hears of it).
     """
+
+    _is_unusable = False
 
     def setup(self, config: dict[str, Any]) -> None:
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
         self._folder = Path(config["folder"])
         self._tree: dict[str, Any] = config["config"]
         self._known_reports: int = config["known_reports"]
+        self._data_hashes: dict[str, str] | None = config.get("data_hashes")
+        self._encoder_sha256: str | None = config.get("encoder_sha256")
         self._session: Any = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -41,10 +56,14 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
     def step(self) -> dict[str, Any]:
         """The next report, or why there is none."""
+        if self._is_unusable:
+            os._exit(EXIT_UNUSABLE)
         try:
             report = self._next_report()
         except Exception as error:
             self._write_traceback()
+            self._session = None  # its memory is the next trial's
+            self._is_unusable = is_context_lost(error)
             return {FAILURE_KEY: json.dumps({"reason": failure_reason(error), "detail": _one_line(error)})}
         self._known_reports = int(report["report"])
         return {REPORT_KEY: json.dumps(report)}
@@ -53,13 +72,20 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         if self._session is None:
             from trainables.session import TrialSession  # torch: a second, and only workers need it
 
-            self._session = TrialSession(TrialConfig.parse(self._tree), self._folder)
+            self._session = TrialSession(
+                TrialConfig.parse(self._tree),
+                self._folder,
+                data_hashes=self._data_hashes,
+                encoder_sha256=self._encoder_sha256,
+            )
         return dict(self._session.next_report(known=self._known_reports))
 
     def _write_traceback(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
+        """For people; a disk that is full must not hide what went wrong."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's interface
         """Nothing: the session has saved itself before it reported."""
@@ -78,6 +104,15 @@ def failure_reason(error: BaseException) -> str:
     if names & {"MemoryError", "OutOfMemoryError"} or "out of memory" in text or "can't allocate memory" in text:
         return "out_of_memory"
     return "error"
+
+
+def is_context_lost(error: BaseException) -> bool:
+    """True after an error that leaves a process with no way to use its accelerator again.
+
+    A failed allocation does not: torch raises that as `OutOfMemoryError`, and the next trial may well have room.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return "OutOfMemoryError" not in names and ("AcceleratorError" in names or "cuda error" in str(error).lower())
 
 
 def _one_line(error: BaseException) -> str:

@@ -126,6 +126,9 @@ class Trainer:
     def advance(self) -> Metrics:
         """Trains until the next report is due, scores dev, and reports.
 
+        It is due after the step that reaches its budget: `examples` >= `budget`, by less than one step's examples.  Configs whose
+        steps differ in size are so compared at budgets that differ by less than a step.
+
         Returns:
             `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start);
             `score`, `mean_score`, `sst_accuracy`, `qqp_accuracy`, `sts_pearson` on `dev_share` of dev; since the last report:

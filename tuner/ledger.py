@@ -31,6 +31,7 @@ from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Space
 from trainables.config import TrialConfig
 from tuner.records import Ending, Reason, Report, State, TrialRecord
+from tuner.settings import sqlite_url
 
 LEDGER_FILE = "study.db"
 _STUDY_NAME = "tritune"
@@ -86,7 +87,7 @@ class Ledger:
             _look_for_study(path)
             return cls(optuna.load_study(storage=_storage(path), study_name=_STUDY_NAME))
         except Exception as error:
-            raise LedgerError(f"{path}: no ledger that can be read: {_first_line(error)}") from error
+            raise LedgerError(f"{path}: no ledger that can be read: {first_line(error)}") from error
 
     @property
     def header(self) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def _interrupted(record: TrialRecord) -> TrialRecord:
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
-    url = f"sqlite:///{path.resolve()}"
+    url = sqlite_url(path.resolve()).replace("{", "{{").replace("}", "}}")  # Optuna formats the URL
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
 
 
@@ -274,5 +275,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """The first line of an error, cut to 300 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

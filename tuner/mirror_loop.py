@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from tuner.ledger import first_line
 from tuner.processes import is_alive
 
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -86,8 +87,3 @@ def watch_parent(parent_pid: int, grace_seconds: float) -> Callable[[], bool]:
 
     threading.Thread(target=guard, daemon=True).start()
     return gone
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, cut to 300 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tuner.ledger import first_line
+
 LOG_FILE = "mirror.log"
 
 
@@ -57,7 +59,7 @@ class MirrorProcess:
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
                 )
         except OSError as error:
-            self._problem = f"it could not be started: {_first_line(error)}"
+            self._problem = f"it could not be started: {first_line(error)}"
         return self
 
     def close(self, timeout_seconds: float = 30.0) -> MirrorResult:
@@ -106,7 +108,3 @@ def _last_line(path: Path) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

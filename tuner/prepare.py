@@ -1,18 +1,15 @@
 """Everything is looked at before anything starts: settings, config, space, data, encoder.  All mistakes come in one message."""
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from search_spaces.registry import find_space
 from search_spaces.space import GRID_POINTS, Space, widened
 from trainables.config import (
-    HUB_SOURCE,
-    PACKAGED_ENCODER,
     SAMPLE_SOURCE,
-    TINY_ENCODER,
     ConfigError,
     TrialConfig,
     assign,
@@ -21,15 +18,29 @@ from trainables.config import (
 )
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, open_inputs
+from trainables.inputs import Inputs, absolute_encoder, absolute_source, open_inputs
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError
-from tuner.settings import SearchSettings
+from tuner.settings import SearchSettings, parse_tracking_uri
 
 T = TypeVar("T")
 
 SAMPLE_BUDGET = 1500
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
+
+
+OWNED_PATHS = {
+    "seed": "--seed",
+    "num_threads": "--cpus-per-trial",
+    "budget_examples": "--budget",
+    "num_reports": "--set num_reports=N",
+    "early_dev_share": "--set early_dev_share=X",
+    "data.source": "--data",
+    "encoder.name": "--set encoder.name=NAME",
+}
+"""What the search itself decides of every trial's config -> what sets it.  None of these is a dimension."""
+
+_NOT_BY_HAND = ("seed", "num_threads")
 
 
 class DataChangedError(ConfigError):
@@ -47,6 +58,7 @@ class SearchPlan:
         left_out: a line for each row that is not used.
         num_rows: task -> training rows.
         encoder_sha256: of the encoder's weights.
+        fixed: paths that were set by hand; they never vary, in no space.
     """
 
     settings: SearchSettings
@@ -56,6 +68,7 @@ class SearchPlan:
     left_out: tuple[str, ...]
     num_rows: dict[str, int]
     encoder_sha256: str
+    fixed: tuple[str, ...] = ()
 
     def header(self) -> dict[str, Any]:
         """What the ledger holds of it."""
@@ -66,6 +79,7 @@ class SearchPlan:
             "data_hashes": self.data_hashes,
             "left_out": list(self.left_out),
             "encoder_sha256": self.encoder_sha256,
+            "fixed": list(self.fixed),
         }
 
 
@@ -113,17 +127,6 @@ def base_config(
     return config.override(places)
 
 
-def absolute_source(data: str) -> str:
-    """A source that means the same in every folder and on every node of this file system."""
-    return data if data in {SAMPLE_SOURCE, HUB_SOURCE} else str(Path(data).expanduser().absolute())
-
-
-def absolute_encoder(name: str) -> str:
-    """An encoder that means the same in every folder: names stay, a folder's path becomes absolute."""
-    is_name = name in {PACKAGED_ENCODER, TINY_ENCODER} or not Path(name).expanduser().is_dir()
-    return name if is_name else str(Path(name).expanduser().absolute())
-
-
 def prepare(
     settings_tree: Mapping[str, Any],
     *,
@@ -145,18 +148,43 @@ def prepare(
         ConfigError: every mistake found.
     """
     problems = Problems() if problems is None else problems
+    settings_tree = _with_tracking_uri(settings_tree, problems)
     settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
+    problems.add(
+        *(f"--set {path}: the search sets it; use {OWNED_PATHS[path]}" for path in _NOT_BY_HAND if path in (assignments or {}))
+    )
     usable = settings or SearchSettings()
     base = problems.attempt(lambda: base_config(config_file, assignments or {}, data, usable))
     space_name = settings_tree.get("space", usable.space)
-    space = problems.attempt(lambda: find_space(str(space_name)).without(assignments or {}))
+    space = problems.attempt(lambda: _varying(str(space_name), assignments or {}))
     if base is not None and space is not None:
         problems.add(*space.problems(base))
     readable = base or TrialConfig.parse({"data": {"source": absolute_source(data) if data else SAMPLE_SOURCE}})
     inputs = _open_inputs(readable, problems)
     assert settings is not None and space is not None
-    return _plan(settings, space, inputs)
+    return _plan(settings, space, inputs, tuple(assignments or ()))
+
+
+def _with_tracking_uri(tree: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
+    """Settings whose tracking URI is checked, and means the same in every folder."""
+    uri = tree.get("tracking_uri")
+    return {**tree, "tracking_uri": problems.attempt(lambda: parse_tracking_uri(uri))} if isinstance(uri, str) else tree
+
+
+def _varying(space_name: str, fixed: Iterable[str]) -> Space:
+    """The space of this name, without what was set by hand.
+
+    Raises:
+        ConfigError: no such space, a mistake in it, or a dimension that the search itself decides.
+    """
+    space = find_space(space_name)
+    owned = [d.path for d in space.dimensions if d.path in OWNED_PATHS]
+    if owned:
+        raise ConfigError(
+            f"space {space.name}: {path}: it cannot vary; one value for all trials: {OWNED_PATHS[path]}" for path in owned
+        )
+    return space.without(fixed)
 
 
 def _open_inputs(config: TrialConfig, problems: Problems) -> Inputs:
@@ -180,7 +208,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     Args:
         folder: of the search.
         changes: settings to replace.
-        new_space: a space with wider or narrower ranges; None: as before.
+        new_space: a space with wider or narrower ranges, or with more dimensions; None: as before.
         problems: mistakes found so far, to be told with the rest.
 
     Raises:
@@ -192,23 +220,25 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     missing = [key for key in ("settings", "space", "base", "data_hashes") if key not in header]
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")
-    settings = problems.attempt(lambda: SearchSettings.parse({**header["settings"], **changes}))
+    settings_tree = _with_tracking_uri({**header["settings"], **changes}, problems)
+    settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
     base = TrialConfig.parse(header["base"])
-    space = Space.parse(header["space"])
+    space, fixed = Space.parse(header["space"]), tuple(header.get("fixed", ()))
     if new_space is not None:
-        space = problems.attempt(lambda: _other_space(space, new_space)) or space
+        if "fixed" not in header:  # what was set by hand would vary from now on
+            problems.add(f"--space: the ledger of {folder} does not say what was set by hand; leave it out with --resume")
+        space = problems.attempt(lambda: _other_space(space, new_space, fixed)) or space
         problems.add(*space.problems(base))
     inputs = _open_inputs(base, problems)
     assert settings is not None
-    plan = _plan(settings, space, inputs)
+    plan = _plan(settings, space, inputs, fixed)
     _check_unchanged(header, plan)
     return plan
 
 
-def _other_space(old: Space, name: str) -> Space:
-    new = find_space(name)
-    known = {dimension.path for dimension in old.dimensions}
-    new = replace(new, dimensions=tuple(d for d in new.dimensions if d.path in known or new.name != old.name))
+def _other_space(old: Space, name: str, fixed: tuple[str, ...]) -> Space:
+    """The space of this name; dimensions that are new in it vary from now on, in the trials to come."""
+    new = _varying(name, fixed)
     complaints = widened(old, new)
     if complaints:
         raise ConfigError(complaints)
@@ -239,7 +269,7 @@ def _capped_at_grid(settings: SearchSettings, space: Space, base: TrialConfig) -
     return settings.model_copy(update={"trials": num_points})
 
 
-def _plan(settings: SearchSettings, space: Space, inputs: Inputs) -> SearchPlan:
+def _plan(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple[str, ...]) -> SearchPlan:
     return SearchPlan(
         settings=_capped_at_grid(settings, space, inputs.config),
         space=space,
@@ -248,4 +278,5 @@ def _plan(settings: SearchSettings, space: Space, inputs: Inputs) -> SearchPlan:
         left_out=tuple(str(row) for row in inputs.store.left_out),
         num_rows={task: inputs.store.table(task, "train").num_rows for task in TASKS},
         encoder_sha256=inputs.files.weights_sha256,
+        fixed=fixed,
     )

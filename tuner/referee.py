@@ -26,12 +26,23 @@ Listener = Callable[[str, TrialRecord], None]
 
 @dataclass(frozen=True)
 class Order:
-    """One trial as Ray gets it: plain values only, the same on every machine."""
+    """One trial as Ray gets it: plain values only, the same on every machine.
+
+    Attributes:
+        number: of the trial.
+        config: a `TrialConfig` as plain values.
+        folder: of the trial.
+        known_reports: reports that stand in the ledger.
+        data_hashes, encoder_sha256: of the files that the search began with, where that is known; a worker that finds others
+            fails its trial.
+    """
 
     number: int
     config: dict[str, Any]
     folder: str
     known_reports: int
+    data_hashes: dict[str, str] | None = None
+    encoder_sha256: str | None = None
 
     def to_tree(self) -> dict[str, Any]:
         """As Tune's trial config."""
@@ -45,7 +56,7 @@ class Referee:
         ledger: open for writing; what it holds already is taken up: interrupted trials come first, rungs stand as they stood.
         settings, space, base: the search.
         folder: of the search, absolute; trials get `trials/<number>/` in it.
-        attributes: lineage that goes with each trial.
+        attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
         listener: called with "ask", "requeue", "report" or "end" and the trial's record after each event; must not raise.
     """
 
@@ -134,7 +145,14 @@ class Referee:
         return "stop"
 
     def _order(self, record: TrialRecord) -> Order:
-        return Order(record.number, record.config, str(trial_folder(self._folder, record.number)), len(record.reports))
+        return Order(
+            number=record.number,
+            config=record.config,
+            folder=str(trial_folder(self._folder, record.number)),
+            known_reports=len(record.reports),
+            data_hashes=self._attributes.get("data_hashes"),
+            encoder_sha256=self._attributes.get("encoder_sha256"),
+        )
 
     def _sampler(self, number: int) -> Any:
         return make_sampler(self._settings.searcher, self._settings.seed, number)

@@ -16,10 +16,11 @@ from typer import Option
 
 from trainables.config import ConfigError
 from tuner import search_folder
+from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import DataChangedError, Problems, SearchPlan, prepare, prepare_resume
 from tuner.settings import parse_duration, parse_num_trials
 
-EXIT_FAILED, EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
 _FIXED_ONCE_BEGUN = {
     "--data": "data",
     "--config": "config",
@@ -76,14 +77,14 @@ def main(  # noqa: PLR0917 - a command line
     if print_config:
         typer.echo(yaml.safe_dump(_for_people(plan), sort_keys=False, allow_unicode=True), nl=False)
         return
-    from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
+    from tuner.driver import EXIT_INTERRUPTED, drive  # Ray, Optuna: seconds, and only once there is something to do
 
     try:
         code = drive(folder, plan, is_new=resume is None, quiet=quiet)
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: python -m tuner.search --resume {folder}")
         code = EXIT_INTERRUPTED
-    except ConfigError as error:
+    except (ConfigError, LedgerError) as error:
         code = _complain(errors, error, EXIT_MISTAKE)
     raise typer.Exit(code)
 
@@ -113,8 +114,6 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
 
 
 def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
-    from tuner.ledger import Ledger
-
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
     already = int(Ledger.open(given["resume"]).header.get("settings", {}).get("trials", 1))

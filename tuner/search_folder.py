@@ -32,7 +32,7 @@ def check_new(folder: Path) -> list[str]:
         return [f"--out: {folder} is another search; give another folder, or go on with it: --resume {folder}"]
     if folder.exists() and not folder.is_dir():
         return [f"--out: {folder} is a file; a folder that is new or empty must be given"]
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(path.name != LOCK_FILE for path in folder.iterdir()):  # the lock stays where a start was cut short
         return [f"--out: {folder} is not empty and no search; a folder that is new or empty must be given"]
     return []
 

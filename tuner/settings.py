@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import sqlalchemy
 from pydantic import Field
 
 from trainables.config import ConfigError, Part, parse_part
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
+_DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
+_PASSWORD = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
+_SQLITE = "sqlite:///"
 
 
 class SearchSettings(Part):
@@ -77,3 +83,53 @@ def parse_num_trials(text: str, already: int | None) -> int:
     if already is not None and number < already:
         raise ConfigError([f"--trials: this search was set to {already} trials and can only grow, but got {number}; +N adds N"])
     return number
+
+
+def parse_tracking_uri(text: str) -> str:
+    """The address of an MLflow server or store; a SQLite file's path in it becomes absolute.
+
+    Raises:
+        ConfigError: another kind of address, a path, or one with credentials in it: it is written into the ledger, MLflow, logs.
+    """
+    scheme, colon, rest = text.strip().partition(":")
+    uri = scheme.lower() + colon + rest
+    if uri.startswith(_SQLITE):
+        return sqlite_url(_sqlite_file(uri))
+    problem = _problem_of_server(uri) if uri.startswith(("http:", "https:")) else _problem_of_database(uri)
+    if problem:
+        raise ConfigError([f"--tracking-uri: {problem}"])
+    return uri
+
+
+def sqlite_url(file: Path) -> str:
+    """SQLAlchemy's URL of a SQLite file; quoted where the path as it is would be read as another (`?`, `%41`).
+
+    Not quoted elsewhere: MLflow makes the folder that stands in the URL without reading it as one.
+    """
+    plain = f"{_SQLITE}{file}"
+    if sqlalchemy.make_url(plain).database == str(file):
+        return plain
+    return sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def _sqlite_file(uri: str) -> Path:
+    url = sqlalchemy.make_url(uri)
+    if url.query or url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
+        raise ConfigError([f"--tracking-uri: sqlite:///FILE must name a file, without options, but got {uri!r}"])
+    return Path(str(url.database)).expanduser().absolute()
+
+
+def _problem_of_server(uri: str) -> str:
+    if "@" in uri:
+        return "credentials must not stand in it; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+    return "" if _SERVER.fullmatch(uri) else f"http://HOST:PORT or https://HOST must be given, but got {uri.partition('?')[0]!r}"
+
+
+def _problem_of_database(uri: str) -> str:
+    if _PASSWORD.search(uri.partition("://")[2] or uri):
+        return "a password must not stand in it; the database's client can look for it elsewhere (~/.pgpass, my.cnf)"
+    if _DATABASE.fullmatch(uri):
+        return ""
+    path = f"; a store in a file is {_SQLITE}{uri}/mlflow.db" if uri and ":" not in uri else ""
+    known = f"http://HOST:PORT, https://HOST, {_SQLITE}FILE, postgresql://... or mysql://..."
+    return f"{known} must be given, but got {uri!r}{path}"

@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import filelock
+import sqlalchemy
 import typer
 
-from tuner.ledger import Ledger, LedgerError
-from tuner.mirror_loop import Follower, first_line, watch_parent
+from trainables.config import ConfigError
+from tuner.ledger import Ledger, LedgerError, first_line
+from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
 from tuner.search_folder import is_live
+from tuner.settings import parse_tracking_uri, sqlite_url
 
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
 
@@ -54,7 +57,7 @@ app = typer.Typer(
 
 def default_tracking_uri(search_folder: Path) -> str:
     """The store that all searches beside this one share: `mlflow.db` in the folder that the search's folder lies in."""
-    return f"sqlite:///{search_folder.resolve().parent / 'mlflow.db'}"
+    return sqlite_url(search_folder.resolve().parent / "mlflow.db")
 
 
 class Mirror:
@@ -174,7 +177,7 @@ def sync(
             mirror.send(wanted)
         except Exception as error:
             raise _failure(f"{_shortfall(mirror, wanted)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
-    typer.echo(f"sent to {_without_password(uri)}: {_summary(mirror)}")
+    typer.echo(f"sent to {uri}: {_summary(mirror)}")
 
 
 def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool) -> dict[int | None, WantedRun]:
@@ -200,7 +203,7 @@ def _only_maker(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return
-    path = Path(uri.removeprefix(_SQLITE))
+    path = _file_of(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{path}.lock", timeout=60):
         if not path.exists():
@@ -218,12 +221,16 @@ def _make_store(path: Path) -> None:
     making = path.with_name(f"{path.name}.making")
     for left in path.parent.glob(f"{making.name}*"):
         left.unlink()
-    engine = create_sqlalchemy_engine(f"{_SQLITE}{making}")
+    engine = create_sqlalchemy_engine(sqlite_url(making))
     _initialize_tables(engine)
     engine.dispose()
     with contextlib.closing(sqlite3.connect(making)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     making.rename(path)
+
+
+def _file_of(sqlite_uri: str) -> Path:
+    return Path(sqlalchemy.make_url(sqlite_uri).database or "")
 
 
 def _set_environment() -> None:
@@ -235,7 +242,7 @@ def _set_environment() -> None:
 def _experiment_id(client: Any, uri: str) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        folder = Path(uri.removeprefix(_SQLITE)).resolve().parent / "mlartifacts" if uri.startswith(_SQLITE) else None
+        folder = _file_of(uri).resolve().parent / "mlartifacts" if uri.startswith(_SQLITE) else None
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=folder.as_uri() if folder else None))
         except Exception:  # another search was faster
@@ -307,10 +314,10 @@ def _upload(client: Any, run_id: str, artifact: Artifact) -> None:
 def _open(folder: Path, tracking_uri: str | None) -> tuple[Ledger, str]:
     try:
         ledger = Ledger.open(folder)
-    except LedgerError as error:
+        uri = tracking_uri or (ledger.header.get("settings") or {}).get("tracking_uri")
+        return ledger, parse_tracking_uri(uri) if uri else default_tracking_uri(folder)
+    except (LedgerError, ConfigError) as error:
         raise _failure(str(error), 2) from None
-    settings = ledger.header.get("settings") or {}
-    return ledger, tracking_uri or settings.get("tracking_uri") or default_tracking_uri(folder)
 
 
 @contextlib.contextmanager
@@ -338,11 +345,6 @@ def _summary(mirror: Mirror) -> str:
         if mirror.sent
         else "nothing was missing"
     )
-
-
-def _without_password(uri: str) -> str:
-    user, at, _ = uri.partition("://")[2].rpartition("@")
-    return uri.replace(user + at, "") if user else uri
 
 
 def _failure(message: str, code: int) -> typer.Exit:

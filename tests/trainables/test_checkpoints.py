@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from trainables.checkpoints import checkpoints, keep_newest, link_or_copy, newest_good, number_of, verify, write_checkpoint
+from trainables.checkpoints import (
+    checkpoints,
+    keep_newest,
+    link_or_copy,
+    newest_good,
+    number_of,
+    remove_leftovers,
+    verify,
+    write_checkpoint,
+)
 
 
 def fill(text: str):
@@ -81,6 +90,58 @@ def test_killed_at_any_point_an_older_one_loads(tmp_path: Path, call: str, nth: 
     assert found in (tmp_path / "report-1", tmp_path / "report-2")
     write_checkpoint(tmp_path, "report-3", fill("d"))
     assert newest_good(tmp_path) == tmp_path / "report-3"
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "nth", "text"),
+    [
+        ("hashlib.file_digest", 1, "a"),
+        ("pathlib.Path.rename", 1, "a"),
+        ("pathlib.Path.rename", 2, "a"),
+        ("shutil.rmtree", 1, "b"),
+        ("os.unlink", 1, "b"),
+    ],
+)
+def test_killed_while_one_of_the_same_name_is_replaced_one_of_the_two_is_there(
+    tmp_path: Path, call: str, nth: int, text: str
+) -> None:
+    write_checkpoint(tmp_path, "best", fill("a"))
+    module, _, name = call.rpartition(".")
+    script = f"""
+        import os, pathlib, hashlib, shutil, signal
+        from trainables.checkpoints import write_checkpoint
+        real, calls = {call}, []
+        def deadly(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == {nth}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+        {module}.{name} = deadly
+        write_checkpoint(pathlib.Path({str(tmp_path)!r}), "best", lambda folder: (folder / "state").write_text("b"))
+    """
+    code = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode
+    assert code == -signal.SIGKILL
+    assert hidden(tmp_path) != []
+    remove_leftovers(tmp_path)
+    assert (tmp_path / "best" / "state").read_text() == text
+    assert verify(tmp_path / "best") == []
+    assert hidden(tmp_path) == []
+
+
+def test_one_of_the_same_name_stays_where_the_new_one_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path, "best", fill("a"))
+    real = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if self.name.startswith(".aside-"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OSError, match="Input/output"):
+        write_checkpoint(tmp_path, "best", fill("b"))
+    assert (tmp_path / "best" / "state").read_text() == "a"
     assert hidden(tmp_path) == []
 
 

@@ -105,6 +105,7 @@ def test_a_vocabulary_alone_makes_a_tokenizer(folder, do_lower_case):
         ({"auto_map": {"AutoModel": "x.Y"}}, ["auto_map"]),
         ({"position_embedding_type": "relative_key"}, ["position_embedding_type=absolute must hold, but got relative_key"]),
         ({"hidden_act": "silu"}, ["gelu, gelu_new, relu", "hidden_act=silu"]),
+        ({"type_vocab_size": 1}, ["type_vocab_size >= 2 must hold", "but got 1"]),
         ({"hidden_size": 33}, ["multiple of num_attention_heads", "hidden_size=33"]),
         (
             {"num_hidden_layers": "2", "vocab_size": ..., "hidden_act": "silu"},
@@ -133,7 +134,7 @@ def test_weights_must_be_one_whole_safetensors_file(folder):
     with pytest.raises(EncoderError, match="no whole safetensors file"):
         find_encoder(str(folder))
     save_file({"x": np.zeros(2, dtype=np.float32)}, weights)
-    with pytest.raises(EncoderError, match="but got None"):
+    with pytest.raises(EncoderError, match=r"tensors of a BERT are missing, the first is embeddings\.word_embeddings"):
         find_encoder(str(folder))
     weights.unlink()
     with pytest.raises(EncoderError, match=r"model\.safetensors: no such file"):
@@ -148,7 +149,7 @@ def test_weights_must_be_one_whole_safetensors_file(folder):
 
 def test_weights_must_fit_the_config(folder):
     configure(folder, vocab_size=7)
-    with pytest.raises(EncoderError, match=r"shape \(7, 32\) must be there.*but got \(\d+, 32\)"):
+    with pytest.raises(EncoderError, match=r"must have the shape \(7, 32\) of config\.json, but got \(\d+, 32\)"):
         find_encoder(str(folder))
 
 
@@ -224,6 +225,17 @@ def test_a_hub_that_does_not_give_the_model_says_so(folder, monkeypatch, errors,
     FakeHub(monkeypatch, folder, **errors)
     with pytest.raises(EncoderError, match=rf"encoder org/some-bert: there is no such folder, and .*{words}.*`packaged`"):
         find_encoder("org/some-bert")
+
+
+def test_a_slip_in_a_name_is_answered_with_the_nearest(monkeypatch):
+    def silent(*_, **__):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", silent)
+    monkeypatch.setattr("trainables.encoder_files.reach_hub", silent)
+    for slip, meant in (("packagd", "packaged"), ("tinny", "tiny")):
+        with pytest.raises(EncoderError, match=rf"encoder {slip} \(did you mean {meant}\?\): there is no such folder"):
+            find_encoder(slip)
 
 
 def test_a_silent_hub_is_given_up_soon(monkeypatch):

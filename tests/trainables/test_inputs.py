@@ -1,13 +1,15 @@
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from trainables import inputs
 from trainables.config import ConfigError, TrialConfig
 from trainables.encoder_files import find_encoder
-from trainables.inputs import differences, open_inputs
+from trainables.inputs import absolute_encoder, absolute_source, check_unchanged, differences, open_inputs
 
 
 def test_they_need_no_torch() -> None:
@@ -28,6 +30,31 @@ def test_sequences_longer_than_the_encoders_positions_are_refused(
     monkeypatch.setattr(inputs, "find_encoder", lambda name: short)
     with pytest.raises(ConfigError, match=r"data\.max_tokens <= 64 must hold for encoder tiny, but got 128"):
         open_inputs(small_config)
+
+
+def test_data_and_encoder_must_be_what_a_search_began_with(small_config: TrialConfig) -> None:
+    opened = open_inputs(small_config)
+    store, files = opened.store, opened.files
+    check_unchanged(store, files, data_hashes=None, encoder_sha256=None)
+    check_unchanged(store, files, data_hashes=dict(store.hashes), encoder_sha256=files.weights_sha256)
+    now = store.hashes["sts-dev.csv"]
+    for before, words in (
+        ({**store.hashes, "sts-dev.csv": "0ld"}, f"sts-dev.csv: the data have changed: sha256 was 0ld, is {now}"),
+        ({**store.hashes, "more.csv": "0ld"}, "more.csv: the data have changed: sha256 was 0ld, is none"),
+        ({name: sha for name, sha in store.hashes.items() if name != "sts-dev.csv"}, f"sha256 was none, is {now}"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            check_unchanged(store, files, data_hashes=before, encoder_sha256=None)
+    words = f"{files.weights}: the weights have changed: sha256 was 0ld, is {files.weights_sha256}"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check_unchanged(store, files, data_hashes=None, encoder_sha256="0ld")
+
+
+def test_folders_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    assert [absolute_encoder(name) for name in ("bert", "tiny", "org/bert")] == [str(tmp_path / "bert"), "tiny", "org/bert"]
+    assert [absolute_source(name) for name in ("rows", "hub", "sample")] == [str(tmp_path / "rows"), "hub", "sample"]
 
 
 def test_differences_name_each_leaf() -> None:

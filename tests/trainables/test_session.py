@@ -1,6 +1,7 @@
 import errno
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,53 @@ def test_best_is_made_again_after_a_kill_before_it_was(small_config: TrialConfig
     shutil.rmtree(session.best_folder)
     TrialSession(small_config, tmp_path)
     assert verify(session.best_folder) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda best: (best / "metrics.json").write_text("{"),
+        lambda best: (best / "metrics.json").write_bytes(b"\xff"),
+        lambda best: (best / "metrics.json").unlink(),
+        lambda best: (best / "manifest.json").write_text(""),
+        lambda best: (best / "heads.safetensors").unlink(),
+    ],
+)
+def test_a_damaged_best_is_made_again(small_config: TrialConfig, tmp_path: Path, damage) -> None:
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    damage(session.best_folder)
+    again = TrialSession(small_config, tmp_path)
+    assert verify(session.best_folder) == []
+    assert json.loads((again.best_folder / "metrics.json").read_text()) == again.best
+
+
+def test_the_newest_checkpoint_and_best_are_on_the_disk_before_the_last_report_and_when_it_goes_on(
+    small_config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[str] = []
+
+    def slow_sync(folder: Path) -> None:
+        time.sleep(0.05)
+        on_disk.append(folder.name)
+
+    monkeypatch.setattr("trainables.session.sync_checkpoint", slow_sync)
+    session = TrialSession(small_config.override({"num_reports": 1}), tmp_path)
+    session.next_report()
+    assert on_disk == ["report-0001", "best"]
+    TrialSession(session.trainer.config, tmp_path)
+    assert on_disk == ["report-0001", "best", "report-0001"]
+    shutil.rmtree(session.best_folder)
+    TrialSession(session.trainer.config, tmp_path)
+    assert on_disk[3:] == ["report-0001", "best"]
+
+
+def test_changed_data_or_encoder_is_refused_before_anything_is_written(small_config: TrialConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sts-dev\.csv: the data have changed: sha256 was none, is [0-9a-f]{64}"):
+        TrialSession(small_config, tmp_path / "trial", data_hashes={})
+    with pytest.raises(ValueError, match=r"model\.safetensors: the weights have changed: sha256 was 0ld, is [0-9a-f]{64}"):
+        TrialSession(small_config, tmp_path / "trial", encoder_sha256="0ld")
+    assert not (tmp_path / "trial").exists()
 
 
 def test_best_takes_no_room_of_its_own(small_config: TrialConfig, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from trainables.config import TrialConfig, write_yaml
+from trainables.encoder_files import find_encoder
 from trainables.train import app
 from trainables.trainer import Trainer
 
@@ -54,6 +56,21 @@ def test_data_and_set_change_the_config(small_folder: Path) -> None:
     assert tree == TrialConfig().override({"data.source": str(small_folder), "optimizer.lr": 3e-5}).to_tree()
 
 
+def test_folders_are_written_down_as_absolute_paths(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = yaml.safe_load(config_file.read_text())
+    folder = config_file.parent
+    for name, source in (("rows", Path(tree["data"]["source"])), ("bert", find_encoder("tiny").folder)):
+        shutil.copytree(source, folder / name)
+    monkeypatch.chdir(folder)
+    result = train("--config", "config.yaml", "--data", "rows", "--set", "encoder.name=bert", "--out", "out", "--quiet")
+    assert result.exit_code == 0, result.output
+    monkeypatch.chdir("/")
+    for file in (folder / "out" / "config.yaml", folder / "out" / "best" / "config.yaml"):
+        written = yaml.safe_load(file.read_text())
+        assert (written["data"]["source"], written["encoder"]["name"]) == (str(folder / "rows"), str(folder / "bert"))
+    assert train("--config", folder / "out" / "best" / "config.yaml", "--quiet").output == result.output
+
+
 def test_a_run_that_is_done_or_stopped_is_gone_on_with(config_file: Path) -> None:
     whole, part = config_file.parent / "whole", config_file.parent / "part"
     train("--config", config_file, "--out", whole)
@@ -84,6 +101,7 @@ def test_every_mistake_is_in_one_message(tmp_path: Path) -> None:
         (["--resume", "--out", "nothing"], "there is no run to go on with"),
         (["--config", "nothing.yaml"], "nothing.yaml: no such file"),
         (["--data", "nowhere"], "nowhere: no such folder"),
+        (["--data", "smaple"], "no such folder (did you mean sample?)"),
         (["--set", "encoder.name=/nowhere"], "/nowhere: no such folder"),
         (["--set", "optimizer.lrr=1"], "did you mean lr"),
         (["--nonsense"], "nonsense"),

@@ -284,3 +284,26 @@ def test_kill_9_in_mid_write_loses_nothing_that_was_acknowledged(ledger: Ledger,
             reopened(folder).complete_ask(record.number, SPACE, TrialConfig(), RandomSampler(), {"seed": 1})
         reopened(folder).tell(record.number, "failed", "lost")
     assert all(record.state != "running" for record in reopened(folder).records())
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41b", "a#b", "a{b}", "a b@+&;ü"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    Ledger.create(folder, {"name": name})
+    assert reopened(folder).header == {"name": name}
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (folder / LEDGER_FILE).is_file()
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+def test_a_search_goes_on_over_more_dimensions(searcher: str, toy: Any, tmp_path: Path) -> None:
+    ledger = toy.new_ledger(tmp_path / "search")
+    more = Space("more", (*toy.space.dimensions, Dimension("encoder.dropout", Float(0.05, 0.2))))
+    for number in range(14):
+        space = toy.space if number < 8 else more
+        assert ledger.ask(space, toy.base, make_sampler(searcher, 7, number), {"seed": 7}).number == number
+        ledger.report(number, toy.report(1, number / 20))
+        ledger.tell(number, "complete")
+    values = [record.assignment.get("encoder.dropout") for record in ledger.records()]
+    assert values[:8] == [None] * 8
+    assert all(value is not None and 0.05 <= value <= 0.2 for value in values[8:]) and len(set(values[8:])) == 6

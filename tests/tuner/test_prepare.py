@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,76 @@ def test_a_grid_search_has_no_more_trials_than_points(tmp_path: Path) -> None:
     space.write_text("dimensions:\n  data.batch_size: {choices: [4, 8]}\n")
     plan = prepare({"space": str(space), "searcher": "grid", "trials": 50}, set_texts=["encoder.name=tiny"])
     assert plan.settings.trials == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        ("seed", "--seed"),
+        ("num_threads", "--cpus-per-trial"),
+        ("budget_examples", "--budget"),
+        ("num_reports", "--set num_reports=N"),
+    ],
+)
+def test_what_the_search_itself_decides_does_not_vary(path: str, option: str, data: Path, tmp_path: Path) -> None:
+    dimensions = {"optimizer.lr": {"float": [1e-5, 1e-3]}}
+    plan = prepare({}, set_texts=[TINY], data=str(data))
+    write_yaml({"dimensions": {**dimensions, path: {"int": [1, 4]}}}, tmp_path / "own.yaml")
+    own = str(tmp_path / "own.yaml")
+    problem = f"space own: {path}: it cannot vary; one value for all trials: {option}"
+    # whoever sets it by hand is told all the same
+    assert problems_of(lambda: prepare({"space": own}, set_texts=[TINY, "budget_examples=36"], data=str(data))) == [problem]
+    folder = begin(tmp_path, plan)
+    assert problem in problems_of(lambda: prepare_resume(folder, {}, own, Problems()))
+
+
+def test_what_options_set_is_not_set_by_hand(data: Path) -> None:
+    texts = [TINY, "seed=3", "num_threads=2", "num_reports=5", "budget_examples=30"]
+    assert problems_of(lambda: prepare({}, set_texts=texts, data=str(data))) == [
+        "--set seed: the search sets it; use --seed",
+        "--set num_threads: the search sets it; use --cpus-per-trial",
+    ]
+    plan = prepare({}, set_texts=[TINY, *texts[3:]], data=str(data))
+    assert (plan.base.num_reports, plan.base.budget_examples) == (5, 30)
+
+
+def test_dimensions_added_to_a_space_vary_from_then_on_but_for_what_was_set_by_hand(data: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    dimensions: dict[str, Any] = {"optimizer.lr": {"float": [1e-5, 1e-3]}, "encoder.dropout": {"float": [0.0, 0.2]}}
+    write_yaml({"dimensions": dimensions}, mine)
+    plan = prepare({"space": str(mine)}, set_texts=[TINY, "encoder.dropout=0.1"], data=str(data))
+    folder = begin(tmp_path, plan)
+    assert Ledger.open(folder).header["fixed"] == ["encoder.name", "encoder.dropout"]
+    write_yaml({"dimensions": {**dimensions, "encoder.pooling": {"choices": ["cls", "mean"]}}}, mine)
+    again = prepare_resume(folder, {}, str(mine), Problems())
+    assert [dimension.path for dimension in again.space.dimensions] == ["optimizer.lr", "encoder.pooling"]
+    assert again.fixed == plan.fixed
+    assert again.header()["fixed"] == plan.header()["fixed"]
+
+
+def test_a_tracking_uri_is_checked_and_means_the_same_in_every_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = prepare({"tracking_uri": "sqlite:///m.db"}, set_texts=[TINY], data=str(data))
+    assert plan.settings.tracking_uri == f"sqlite:///{tmp_path}/m.db"
+    folder = begin(tmp_path, plan)
+    assert prepare_resume(folder, {}, None, Problems()).settings.tracking_uri == plan.settings.tracking_uri
+    changed = prepare_resume(folder, {"tracking_uri": "sqlite:///n.db"}, None, Problems())
+    assert changed.settings.tracking_uri == f"sqlite:///{tmp_path}/n.db"
+    wrong = {"tracking_uri": "http://me:secret@host", "trials": 0}
+    for make in (
+        lambda: prepare(wrong, set_texts=[TINY], data=str(data)),
+        lambda: prepare_resume(folder, wrong, None, Problems()),
+    ):
+        found = problems_of(make)
+        assert len(found) == 2 and "MLFLOW_TRACKING_PASSWORD" in found[0] and "secret" not in json.dumps(found)
+
+
+def test_where_nobody_knows_what_was_set_by_hand_the_space_stays(data: Path, tmp_path: Path) -> None:
+    header = prepare({}, set_texts=[TINY], data=str(data)).header()
+    del header["fixed"]
+    Ledger.create(tmp_path, header)
+    [problem] = problems_of(lambda: prepare_resume(tmp_path, {}, "leaderboard", Problems()))
+    assert problem.startswith("--space: ") and "does not say what was set by hand" in problem
+    assert prepare_resume(tmp_path, {}, None, Problems()).space == SPACE

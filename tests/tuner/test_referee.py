@@ -198,8 +198,17 @@ def test_an_order_is_plain_and_names_the_trials_folder(toy: Any) -> None:
     ledger = Ledger(toy.new_study())
     order = referee_of(toy, ledger).next_order()
     record = ledger.record(0)
-    assert order.to_tree() == {"number": 0, "config": record.config, "folder": "/s/trials/0000", "known_reports": 0}
+    plain = {"number": 0, "config": record.config, "folder": "/s/trials/0000", "known_reports": 0}
+    assert order.to_tree() == {**plain, "data_hashes": None, "encoder_sha256": None}
     assert record.lineage == {"git_commit": "c0ffee", "seed": 0}
+
+
+def test_an_order_carries_the_hashes_that_the_search_began_with(toy: Any) -> None:
+    hashes = {"data_hashes": {"sts-dev.csv": "ab"}, "encoder_sha256": "cd"}
+    ledger = Ledger(toy.new_study())
+    referee = Referee(ledger, toy.settings(), toy.space, toy.base, Path("/s"), attributes={"git_commit": "c0ffee", **hashes})
+    tree = referee.next_order().to_tree()
+    assert {key: tree[key] for key in hashes} == hashes
 
 
 def test_an_ask_that_was_cut_short_is_completed_and_handed_out(toy: Any) -> None:

@@ -44,6 +44,15 @@ def test_a_new_search_needs_a_folder_of_its_own(tmp_path: Path) -> None:
     ]
 
 
+def test_a_lock_that_was_left_makes_no_folder_full(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert check_new(tmp_path) == []
+    (tmp_path / "notes.txt").write_text("mine")
+    assert len(check_new(tmp_path)) == 1
+
+
 def test_folders_of_trials_sort_by_number() -> None:
     folders = [str(trial_folder(Path("s"), number)) for number in (0, 9, 10, 999)]
     assert folders == sorted(folders) and folders[2] == "s/trials/0010"

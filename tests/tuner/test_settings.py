@@ -1,12 +1,14 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config import ConfigError
-from tuner.settings import SearchSettings, parse_duration, parse_num_trials
+from tuner.settings import SearchSettings, parse_duration, parse_num_trials, parse_tracking_uri, sqlite_url
 
 TREES = st.fixed_dictionaries(
     {},
@@ -84,3 +86,69 @@ def test_what_is_no_number_of_trials_is_refused(text: str, already: int | None) 
 def test_trials_are_added_to_a_search() -> None:
     with pytest.raises(ConfigError, match=r"--trials: \+16 adds to a search, so --resume DIR must be given with it"):
         parse_num_trials("+16", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        (" HTTPS://host/mlflow ", "https://host/mlflow"),
+        ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
+        ("mysql+pymysql://host:3306/db", "mysql+pymysql://host:3306/db"),
+        ("sqlite:////a/me@work/m.db", "sqlite:////a/me@work/m.db"),
+        ("sqlite:///runs/m.db", "sqlite:////here/runs/m.db"),
+    ],
+)
+def test_where_mlflow_may_be(text: str, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "absolute", lambda path: Path("/here") / path)
+    assert parse_tracking_uri(text) == uri
+    assert parse_tracking_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http://me:s3cret@host", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"),
+        ("http://s3cret@host", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"),
+        ("http://me:s3/c#ret@host", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"),
+        ("http://host?token=s3cret", "http://HOST:PORT or https://HOST must be given, but got 'http://host'"),
+        ("postgresql://me:s3cret@host/db", "a password must not stand in it"),
+        ("postgresql://me:s3/cret@host/db", "a password must not stand in it"),
+        ("mysql://host/db?ssl=1&password=s3cret", "a password must not stand in it"),
+        ("me:s3cret@host", "a password must not stand in it"),
+    ],
+)
+def test_credentials_in_the_tracking_uri_are_refused_and_not_repeated(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_tracking_uri(text)
+    [problem] = caught.value.problems
+    assert problem.startswith("--tracking-uri: ") and words in problem and "s3" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/a/runs", "but got '/a/runs'; a store in a file is sqlite:////a/runs/mlflow.db"),
+        ("", "must be given, but got ''"),
+        ("http://", "must be given, but got 'http://'"),
+        ("file:///a", "must be given, but got 'file:///a'"),
+        ("sqlite:///", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:///a.db?timeout=3", "must name a file, without options"),
+    ],
+)
+def test_what_is_no_place_for_mlflow_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_tracking_uri(text)
+    assert words in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1))
+def test_a_sqlite_url_is_read_back_as_the_same_file(name: str) -> None:
+    file = Path("/folder") / name / "x.db"
+    assert sqlalchemy.make_url(sqlite_url(file)).database == str(file)
+
+
+@pytest.mark.parametrize("name", ["müller", "me@work", "a#b", "50%", "{x}"])
+def test_a_sqlite_url_is_not_quoted_without_need(name: str) -> None:
+    assert sqlite_url(Path("/home", name)) == f"sqlite:////home/{name}"

@@ -493,6 +493,27 @@ def test_sync_of_what_is_no_search_is_one_line(tmp_path: Path) -> None:
     assert result.stderr == f"error: {tmp_path}: no search stands here (there is no study.db)\n"
 
 
+@pytest.mark.parametrize("where", ["option", "header"])
+def test_sync_refuses_credentials_and_repeats_none(where: str, tmp_path: Path) -> None:
+    search, uri = Search(tmp_path / "s", "s"), "http://me:s3cret@127.0.0.1:9"
+    if where == "header":
+        search.ledger.set_header("settings", {"tracking_uri": uri})
+    args = ["--tracking-uri", uri] if where == "option" else []
+    result = CliRunner().invoke(tracking.app, ["sync", str(search.folder), *args])
+    assert result.exit_code == 2
+    assert "MLFLOW_TRACKING_PASSWORD" in result.stderr and "s3cret" not in result.output
+
+
+def test_a_store_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "50% {a}#b?c%41"
+    client, experiment_id = tracking._connect(default_tracking_uri(folder / "s"))
+    run = client.create_run(experiment_id)
+    client.log_text(run.info.run_id, "text", "a/b.txt")
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "a")] == ["a/b.txt"]
+    assert (folder / "mlflow.db").is_file()
+    assert len(list(folder.rglob("b.txt"))) == 1
+
+
 def test_the_environment_bounds_mlflow_but_the_users_wish_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"MLFLOW_HTTP_REQUEST_TIMEOUT": "99"})
     tracking._set_environment()

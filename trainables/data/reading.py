@@ -17,7 +17,7 @@ from trainables.tasks import TASKS, Task
 SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test-student"}
 MAX_PROBLEMS_PER_FILE = 10
 
-__all__ = ["DataError", "DataSet", "LeftOut", "Rows", "Split", "describe_left_out", "hash_source", "load_rows", "normalise_text"]
+__all__ = ["DataError", "DataSet", "LeftOut", "Rows", "Split", "hash_source", "load_rows", "normalise_text"]
 
 
 def load_rows(config: DataConfig) -> DataSet:
@@ -55,14 +55,9 @@ def source_folder(config: DataConfig) -> Path:
     folder = Path(config.source).expanduser()
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "no such folder"
-        hint = nearest(config.source, [SAMPLE_SOURCE, HUB_SOURCE])
+        hint = nearest(folder.name, [SAMPLE_SOURCE, HUB_SOURCE])
         raise DataError([f"{config.source}: {what}{hint}; data is `sample`, `hub`, or a folder with the CS224N files"])
     return folder.resolve()
-
-
-def describe_left_out(data_set: DataSet) -> list[str]:
-    """A line for people for each row left out: `quora-train.csv line 1234, column is_duplicate: empty`."""
-    return [str(row) for row in data_set.left_out]
 
 
 def normalise_text(text: str) -> str:

@@ -4,7 +4,7 @@ The same numbers as `transformers.BertModel` on padded batches, without the work
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import draw_mask, dropout
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
-
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
 
 _EMBEDDING_NAMES = {
     "word_embeddings": "embeddings.word_embeddings",
@@ -186,7 +181,8 @@ class _Layer(nn.Module):
         width, inner, eps = config["hidden_size"], config["intermediate_size"], config.get("layer_norm_eps", 1e-12)
         self.num_heads: int = config["num_attention_heads"]
         self.dropout = dropout
-        self.activation = ACTIVATIONS[config.get("hidden_act", "gelu")]
+        function, options = ACTIVATIONS[config.get("hidden_act", "gelu")]
+        self.activation = partial(getattr(F, function), **options)
         self.query, self.key, self.value = Linear(width, width), Linear(width, width), Linear(width, width)
         self.attention_output = Linear(width, width)
         self.attention_norm = LayerNorm(width, eps=eps)
@@ -218,11 +214,4 @@ def _hidden(states: Tensor, lengths: np.ndarray) -> Hidden:
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without the `bert.` of models with a pretraining head, and with today's names of layer norms."""
-    renamed = {}
-    for name, tensor in weights.items():
-        plain = (
-            name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        )
-        renamed[plain] = tensor
-    return renamed
+    return {plain_name(name): tensor for name, tensor in weights.items()}

@@ -78,7 +78,7 @@ def test_a_hub_data_set_that_changed_is_named():
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r'pip install "tritune\[hub\]"'):
+    with pytest.raises(DataError, match=r"pip install datasets==5\.2\.0"):
         load_rows(DataConfig(source="hub"))
 
 
