@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainables.balancing.loss_weights import weighted_sum
-from trainables.balancing.task_schedules import TASK_SCHEDULES
+from trainables.balancing.task_schedules import TASK_SCHEDULES, rows_a_round
 from trainables.config import PhaseConfig, TrialConfig, read_yaml
 from trainables.data.batching import Batch, ExampleStream, gather
 from trainables.data.tokens import TokenStore
@@ -166,7 +166,7 @@ class Trainer:
         """One optimizer step: choose tasks, forward, objective, balance, clip, step."""
         phase = self._phase()
         tasks = TASK_SCHEDULES[phase.task_schedule](
-            self.position.step_in_phase, phase.tasks, self._num_rows(), self.config.data.batch_size
+            self.position.step_in_phase, phase.tasks, self._rows_a_round(phase), self.config.data.batch_size
         )
         batches = [self._next_batch(task) for task in tasks]
         losses = self.objective(self.model, batches, masks=self.masks, noise=self.noise)
@@ -195,8 +195,10 @@ class Trainer:
         shares = np.cumsum([phase.share for phase in self.config.phases])
         return [*(round(float(share) * self.budget) for share in shares[:-1]), self.budget]
 
-    def _num_rows(self) -> dict[str, int]:
-        return {name: table.num_rows for name, table in self.tables.items()}
+    def _rows_a_round(self, phase: PhaseConfig) -> dict[str, int]:
+        ends = [0, *self._phase_ends()]
+        num_examples = ends[self.position.phase + 1] - ends[self.position.phase]
+        return rows_a_round({name: table.num_rows for name, table in self.tables.items()}, phase.tasks, num_examples)
 
     def _next_batch(self, task: str) -> Batch:
         rows = self.streams[task].take(self.config.data.batch_size)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.balancing.task_schedules import TASK_SCHEDULES
+from trainables.balancing.task_schedules import TASK_SCHEDULES, rows_a_round
 from trainables.config import PhaseConfig
 from trainables.tasks import TASKS
 
@@ -42,3 +42,16 @@ def test_whole_dataset_sees_all_rows_of_one_task_then_of_the_next() -> None:
     assert turns[:9] == ["sst"] * 2 + ["qqp"] * 5 + ["sts"] * 2
     assert turns[9:] == turns[:9]
     assert Counter(turns) == {"sst": 4, "qqp": 10, "sts": 4}
+
+
+@given(st.integers(1, 500), st.integers(1, 20))
+def test_a_phase_shorter_than_a_round_still_reaches_each_task_in_its_share(num_examples: int, batch_size: int) -> None:
+    num_rows = {"sst": 100, "qqp": 300, "sts": 100}
+    rows = rows_a_round(num_rows, tuple(num_rows), num_examples)
+    share = min(1.0, num_examples / 500)
+    assert all(num_rows[task] * share <= rows[task] < num_rows[task] * share + 1 for task in num_rows)
+    if num_examples >= 500:
+        assert rows == num_rows
+    num_steps = sum(-(-rows[task] // batch_size) for task in num_rows)
+    seen = {TASK_SCHEDULES["whole_dataset_round_robin"](step, tuple(num_rows), rows, batch_size)[0] for step in range(num_steps)}
+    assert seen == set(num_rows)
