@@ -17,7 +17,7 @@ from tuner.housekeeping import sweep
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.prepare import SearchPlan
-from tuner.progress import Progress, Tally
+from tuner.progress import Progress, SteadyConsole, Tally
 from tuner.records import TrialRecord
 from tuner.referee import Referee
 from tuner.samplers import grid_points
@@ -45,7 +45,7 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
     Raises:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
     """
-    console = Console(highlight=False)
+    console = SteadyConsole(highlight=False)
     slots = _slots(plan)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder):
@@ -137,7 +137,7 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
         for listener in list(listeners):
             try:
                 listener(event, record)
-            except (Exception, SystemExit):  # rich exits on a broken pipe; nobody who listens may disturb the search
+            except Exception:  # nobody who listens may disturb the search
                 listeners.remove(listener)
 
     attributes = {**describe_code_and_machine(), "data_hashes": plan.data_hashes, "encoder_sha256": plan.encoder_sha256}

@@ -3,6 +3,7 @@
 Fed by the referee's events; it never asks the ledger anything and may not disturb the search.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -71,6 +72,15 @@ class Tally:
             expected += share * (rung - position)
             share, position = share / self.reduction_factor, rung
         return expected * self.full_budget / self.num_reports
+
+
+class SteadyConsole(Console):
+    """A console whose reader may leave: rich would end the process, this one says no more and lets the search go on."""
+
+    def on_broken_pipe(self) -> None:
+        """Sends to nowhere what is still to be said."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Progress:

@@ -74,11 +74,12 @@ def test_dead_mlflow_server_does_not_stop_a_search(bench: Bench) -> None:
 
 
 def test_reader_of_the_output_may_leave(bench: Bench) -> None:
-    process = bench.start("tuner.search", "--data", bench.data, *QUICK, "--budget", "180", "--trials", "2", "--out", "runs/head")
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    process.wait(timeout=120)
+    args = ["--data", bench.data, *QUICK, "--budget", "180", "--trials", "2", "--out", "runs/head"]
+    with bench.start("tuner.search", *args) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=120)
     assert {record.state for record in bench.records("head")} <= {"complete", "stopped"}
     assert len(bench.records("head")) == 2
 
