@@ -18,7 +18,7 @@ from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.prepare import SearchPlan
 from tuner.progress import Progress, SteadyConsole, Tally
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.samplers import grid_points
 from tuner.tracking import MirrorProcess, default_tracking_uri
@@ -66,7 +66,8 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         console.print(line, markup=False, soft_wrap=True)
     if interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_DONE if is_exported else EXIT_FAILED
+    too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
+    return EXIT_DONE if is_exported or too_early else EXIT_FAILED
 
 
 def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException) -> int:

@@ -65,12 +65,18 @@ def test_an_export_that_fails_is_no_traceback_and_no_success(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(driver, "export_best", no_room)
+    monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
     assert drive(lambda *_, **__: False) == driver.EXIT_FAILED
     assert "nothing was exported: [Errno 28]" in capsys.readouterr().out
 
 
-def test_no_trial_with_a_score_is_no_success(drive: Callable[..., int]) -> None:
+def test_no_trial_with_a_score_is_no_success(drive: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
     assert drive(lambda *_, **__: False) == driver.EXIT_FAILED
+
+
+def test_a_time_budget_that_ends_before_the_first_report_is_no_failure(drive: Callable[..., int]) -> None:
+    assert drive(lambda *_, **__: False) == driver.EXIT_DONE
 
 
 def test_interrupted_search_exports_nothing(drive: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
