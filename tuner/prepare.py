@@ -25,7 +25,7 @@ from tuner.settings import SearchSettings, parse_tracking_uri
 
 T = TypeVar("T")
 
-SAMPLE_BUDGET = 1500
+SAMPLE_BUDGET = 900
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
 
 

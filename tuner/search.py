@@ -45,7 +45,7 @@ def main(  # noqa: PLR0917 - a command line
     trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
     space: Annotated[str | None, Option(help="name of a space, or a YAML file with one [leaderboard]")] = None,
     searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
-    budget: Annotated[int | None, Option(help="training examples of a full trial [one pass; 1500 on the sample]")] = None,
+    budget: Annotated[int | None, Option(help="training examples of a full trial [one pass; 900 on the sample]")] = None,
     time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
     concurrency: Annotated[int | None, Option(help="trials at once [as many as the CPUs and GPUs hold]")] = None,
     cpus_per_trial: Annotated[int | None, Option(help="CPUs, and threads, of each trial [1]")] = None,
