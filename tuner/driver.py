@@ -106,9 +106,7 @@ def _slots(plan: SearchPlan) -> int:
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
     header = {"id": uuid.uuid4().hex, "name": folder.resolve().name, **plan.header(), "lineage": describe_code_and_machine()}
     ledger = Ledger.create(folder, {**header, "ended": None})
-    if plan.settings.searcher == "grid":
-        ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
-    _write_settings(folder, plan)
+    _set_up(ledger, folder, plan)
     return ledger
 
 
@@ -116,18 +114,15 @@ def _go_on(folder: Path, plan: SearchPlan) -> Ledger:
     ledger = Ledger.open(folder)
     for key, value in {**plan.header(), "ended": None}.items():
         ledger.set_header(key, value)
-    if plan.settings.searcher == "grid":
-        ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
-    _write_settings(folder, plan)
+    _set_up(ledger, folder, plan)
     return ledger
 
 
-def _write_settings(folder: Path, plan: SearchPlan) -> None:
-    """For people; the ledger is what counts."""
-    write_yaml(
-        {"settings": plan.settings.to_tree(), "space": plan.space.to_tree(), "config": plan.base.to_tree()},
-        folder / search_folder.SETTINGS_FILE,
-    )
+def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
+    """Queues a grid's points (those tried before are skipped), and writes the settings for people; the ledger is what counts."""
+    if plan.settings.searcher == "grid":
+        ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
+    write_yaml(plan.for_people(), folder / search_folder.SETTINGS_FILE)
 
 
 def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console: Console, *, quiet: bool) -> bool:

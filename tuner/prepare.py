@@ -18,7 +18,7 @@ from trainables.config import (
 )
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, absolute_encoder, absolute_source, open_inputs
+from trainables.inputs import Inputs, absolute_source, open_inputs, with_absolute_paths
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError
 from tuner.settings import SearchSettings, parse_tracking_uri
@@ -82,6 +82,10 @@ class SearchPlan:
             "fixed": list(self.fixed),
         }
 
+    def for_people(self) -> dict[str, Any]:
+        """Settings, space and base config as a person reads them: `settings.yaml`, `--print-config`."""
+        return {"settings": self.settings.to_tree(), "space": self.space.to_tree(), "config": self.base.to_tree()}
+
 
 class Problems:
     """Collects mistakes, so that all of them are told at once."""
@@ -123,8 +127,7 @@ def base_config(
     config = TrialConfig.parse(assign(tree, {**own, **assignments}))
     if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
         config = config.override({"budget_examples": SAMPLE_BUDGET})
-    places = {"data.source": absolute_source(config.data.source), "encoder.name": absolute_encoder(config.encoder.name)}
-    return config.override(places)
+    return with_absolute_paths(config)
 
 
 def prepare(

@@ -75,7 +75,7 @@ def main(  # noqa: PLR0917 - a command line
     except ValueError as error:
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
-        typer.echo(yaml.safe_dump(_for_people(plan), sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
         return
     from tuner.driver import EXIT_INTERRUPTED, drive  # Ray, Optuna: seconds, and only once there is something to do
 
@@ -121,10 +121,6 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
         changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], already)) or already
     changes.setdefault("time_budget_seconds", None)
     return prepare_resume(given["resume"], changes, given.get("space"), problems)
-
-
-def _for_people(plan: SearchPlan) -> dict[str, Any]:
-    return {"settings": plan.settings.to_tree(), "space": plan.space.to_tree(), "config": plan.base.to_tree()}
 
 
 def _complain(console: Console, error: ValueError, code: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 from search_spaces.domains import Float
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import ConfigError, TrialConfig, write_yaml
+from trainables.inputs import absolute_encoder
 from trainables.tasks import TASKS
 from tuner import prepare as module
 from tuner.ledger import Ledger, LedgerError
@@ -148,9 +149,9 @@ def test_a_source_means_the_same_in_every_folder(how: str, data: Path, tmp_path:
 def test_an_encoders_folder_means_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert").mkdir()
-    assert module.absolute_encoder("bert") == str(tmp_path / "bert")
+    assert absolute_encoder("bert") == str(tmp_path / "bert")
     for name in ("tiny", "packaged", "google-bert/bert-base-uncased"):
-        assert module.absolute_encoder(name) == name
+        assert absolute_encoder(name) == name
     for source in ("sample", "hub"):
         assert module.absolute_source(source) == source
 
