@@ -8,7 +8,7 @@ Paths address a value inside a config: `optimizer.lr`, `phases.0.task_schedule`,
 import copy
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +22,8 @@ TINY_ENCODER = "tiny"
 SAMPLE_SOURCE = "sample"
 HUB_SOURCE = "hub"
 
+T = TypeVar("T")
+
 
 class ConfigError(ValueError):
     """One or more mistakes in a config; `problems` holds a sentence for each, `str()` all of them."""
@@ -29,6 +31,33 @@ class ConfigError(ValueError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class Problems:
+    """Collects mistakes, so that all of them are told at once."""
+
+    def __init__(self) -> None:
+        self._sentences: dict[str, None] = {}
+
+    def add(self, *sentences: str) -> None:
+        """Notes mistakes; the same one is told once."""
+        self._sentences.update(dict.fromkeys(sentences))
+
+    def __bool__(self) -> bool:
+        return bool(self._sentences)
+
+    def attempt(self, make: Callable[[], T]) -> T | None:
+        """What `make` returns, or None and a note of what it complains about."""
+        try:
+            return make()
+        except ValueError as error:
+            self.add(*getattr(error, "problems", [str(error)]))
+            return None
+
+    def raise_any(self) -> None:
+        """Raises all of them as one `ConfigError`, if there are any."""
+        if self._sentences:
+            raise ConfigError(self._sentences)
 
 
 class Part(BaseModel):

@@ -1,17 +1,15 @@
 """Everything a trial needs from outside, found and checked before torch is imported: all mistakes in one message."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, ConfigError, TrialConfig
+from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, ConfigError, Problems, TrialConfig
 from trainables.data.reading import load_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.tasks import TASKS
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,22 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
     Raises:
         ConfigError: what is wrong with the encoder, with the data, and with how they and the config fit, all at once.
     """
-    problems: list[str] = []
-    files = _try(lambda: find_encoder(config.encoder.name), problems)
+    problems = Problems()
+    files = problems.attempt(lambda: find_encoder(config.encoder.name))
     if files is not None and config.data.max_tokens > files.max_positions:
-        problems.append(
+        problems.add(
             f"data.max_tokens <= {files.max_positions} must hold for encoder {config.encoder.name}, "
             f"but got {config.data.max_tokens}"
         )
     if store is None and not problems:
-        store = _try(lambda: tokenise(config.data, config.encoder), problems)
+        store = problems.attempt(lambda: tokenise(config.data, config.encoder))
     elif store is None:
-        _try(lambda: load_rows(config.data), problems)
+        problems.attempt(lambda: load_rows(config.data))
     if store is not None:
-        config = _try(lambda: resolve(config, store), problems) or config
-    if problems or files is None or store is None:
-        raise ConfigError(problems)
+        config = problems.attempt(lambda: resolve(config, store)) or config
+    problems.raise_any()
+    assert files is not None
+    assert store is not None
     return Inputs(config, files, store)
 
 
@@ -89,17 +88,21 @@ def check_unchanged(
     Raises:
         ConfigError: names each file that is another one, with both hashes.
     """
-    now = store.hashes
-    before = now if data_hashes is None else data_hashes
-    problems = [
-        f"{name}: the data have changed: sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
+    weights = str(files.weights)
+    problems = [] if data_hashes is None else changed_sums(data_hashes, store.hashes, "data")
+    if encoder_sha256 is not None:
+        problems += changed_sums({weights: encoder_sha256}, {weights: files.weights_sha256}, "weights")
+    if problems:
+        raise ConfigError(problems)
+
+
+def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -> list[str]:
+    """A sentence for each name whose sha256 is another one, or that is there only before or only now."""
+    return [
+        f"{name}: the {what} have changed: sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
-    if encoder_sha256 not in {None, files.weights_sha256}:
-        problems.append(f"{files.weights}: the weights have changed: sha256 was {encoder_sha256}, is {files.weights_sha256}")
-    if problems:
-        raise ConfigError(problems)
 
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
@@ -129,12 +132,3 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     else:
         return [] if one == other else [f"{path}: {one!r}, {other!r}"]
     return [line for key, a, b in pairs for line in differences(a, b, f"{path}.{key}".lstrip("."))]
-
-
-def _try(action: Callable[[], T], problems: list[str]) -> T | None:
-    """What `action` gives, or None after adding its user error to `problems`."""
-    try:
-        return action()
-    except ValueError as error:
-        problems += getattr(error, "problems", [str(error)])
-        return None

@@ -5,6 +5,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -81,7 +82,7 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     errors.print(f"the search cannot go on: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: python -m tuner.search --resume {folder}")
+    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: python -m tuner.search --resume {quote(str(folder))}")
     return EXIT_FAILED
 
 
@@ -202,16 +203,14 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
 def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:
     """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
-    best = folder / search_folder.BEST
-    lines = [
-        f"leaderboard   python -m reports.leaderboard {folder}",
-        f"compare       {f'open {uri} in a browser' if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}",
-    ]
+    compare = f"open {uri} in a browser" if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
+    here, best = quote(str(folder)), folder / search_folder.BEST
+    lines = [f"leaderboard   python -m reports.leaderboard {here}", f"compare       {compare}"]
     if (best / "config.yaml").exists():
         lines += [
-            f"best model    less {best / 'README.md'}",
-            f"train again   python -m trainables.train --config {best / 'config.yaml'}",
+            f"best model    less {quote(str(best / 'README.md'))}",
+            f"train again   python -m trainables.train --config {quote(str(best / 'config.yaml'))}",
         ]
     if num_left:
-        return [*lines, f"go on         python -m tuner.search --resume {folder}   ({num_left} trials are not finished)"]
-    return [*lines, f"more trials   python -m tuner.search --resume {folder} --trials +8"]
+        return [*lines, f"go on         python -m tuner.search --resume {here}   ({num_left} trials are not finished)"]
+    return [*lines, f"more trials   python -m tuner.search --resume {here} --trials +8"]

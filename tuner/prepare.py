@@ -1,16 +1,17 @@
 """Everything is looked at before anything starts: settings, config, space, data, encoder.  All mistakes come in one message."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from search_spaces.registry import find_space
 from search_spaces.space import GRID_POINTS, Space, widened
 from trainables.config import (
     SAMPLE_SOURCE,
     ConfigError,
+    Problems,
     TrialConfig,
     assign,
     parse_assignments,
@@ -18,14 +19,12 @@ from trainables.config import (
 )
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, absolute_source, open_inputs, with_absolute_paths
+from trainables.inputs import Inputs, absolute_source, changed_sums, open_inputs, with_absolute_paths
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError
 from tuner.settings import SearchSettings, parse_tracking_uri
 
-T = TypeVar("T")
-
-SAMPLE_BUDGET = 900
+SAMPLE_BUDGET = 630
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
 
 
@@ -85,33 +84,6 @@ class SearchPlan:
     def for_people(self) -> dict[str, Any]:
         """Settings, space and base config as a person reads them: `settings.yaml`, `--print-config`."""
         return {"settings": self.settings.to_tree(), "space": self.space.to_tree(), "config": self.base.to_tree()}
-
-
-class Problems:
-    """Collects mistakes, so that all of them are told at once."""
-
-    def __init__(self) -> None:
-        self._sentences: dict[str, None] = {}
-
-    def add(self, *sentences: str) -> None:
-        """Notes mistakes; the same one is told once."""
-        self._sentences.update(dict.fromkeys(sentences))
-
-    def __bool__(self) -> bool:
-        return bool(self._sentences)
-
-    def attempt(self, make: Callable[[], T]) -> T | None:
-        """What `make` returns, or None and a note of what it complains about."""
-        try:
-            return make()
-        except ValueError as error:
-            self.add(*getattr(error, "problems", [str(error)]))
-            return None
-
-    def raise_any(self) -> None:
-        """Raises all of them as one `ConfigError`, if there are any."""
-        if self._sentences:
-            raise ConfigError(self._sentences)
 
 
 def base_config(
@@ -249,17 +221,11 @@ def _other_space(old: Space, name: str, fixed: tuple[str, ...]) -> Space:
 
 
 def _check_unchanged(header: Mapping[str, Any], plan: SearchPlan) -> None:
-    before, now = header["data_hashes"], plan.data_hashes
-    changed = [
-        f"{name}: the data of this search have changed: sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    weights = header.get("encoder_sha256", plan.encoder_sha256)
-    if weights != plan.encoder_sha256:
-        changed.append(
-            f"encoder {plan.base.encoder.name}: its weights have changed: sha256 was {weights}, is {plan.encoder_sha256}"
-        )
+    changed = changed_sums(header["data_hashes"], plan.data_hashes, "data")
+    encoder = f"encoder {plan.base.encoder.name}"
+    changed += changed_sums(
+        {encoder: header.get("encoder_sha256", plan.encoder_sha256)}, {encoder: plan.encoder_sha256}, "weights"
+    )
     if changed:
         raise DataChangedError(changed)
 

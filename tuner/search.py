@@ -7,6 +7,7 @@ the search began; 130 interrupted, to be resumed.
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -14,10 +15,10 @@ import yaml
 from rich.console import Console
 from typer import Option
 
-from trainables.config import ConfigError
+from trainables.config import ConfigError, Problems
 from tuner import search_folder
 from tuner.ledger import Ledger, LedgerError
-from tuner.prepare import DataChangedError, Problems, SearchPlan, prepare, prepare_resume
+from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume
 from tuner.settings import parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
@@ -82,7 +83,7 @@ def main(  # noqa: PLR0917 - a command line
     try:
         code = drive(folder, plan, is_new=resume is None, quiet=quiet)
     except KeyboardInterrupt:
-        errors.print(f"stopped at once; go on with: python -m tuner.search --resume {folder}")
+        errors.print(f"stopped at once; go on with: python -m tuner.search --resume {quote(str(folder))}")
         code = EXIT_INTERRUPTED
     except (ConfigError, LedgerError) as error:
         code = _complain(errors, error, EXIT_MISTAKE)

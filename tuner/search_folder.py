@@ -5,6 +5,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from filelock import FileLock, Timeout
 
@@ -29,7 +30,7 @@ def default_folder(space: str, today: datetime.date) -> Path:
 def check_new(folder: Path) -> list[str]:
     """Why no new search may begin in `folder`; empty where it may."""
     if (folder / LEDGER_FILE).exists():
-        return [f"--out: {folder} is another search; give another folder, or go on with it: --resume {folder}"]
+        return [f"--out: {folder} is another search; give another folder, or go on with it: --resume {quote(str(folder))}"]
     if folder.exists() and not folder.is_dir():
         return [f"--out: {folder} is a file; a folder that is new or empty must be given"]
     if folder.is_dir() and any(path.name != LOCK_FILE for path in folder.iterdir()):  # the lock stays where a start was cut short

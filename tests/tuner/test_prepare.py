@@ -8,12 +8,12 @@ import pytest
 
 from search_spaces.domains import Float
 from search_spaces.studies.leaderboard import SPACE
-from trainables.config import ConfigError, TrialConfig, write_yaml
+from trainables.config import ConfigError, Problems, TrialConfig, write_yaml
 from trainables.inputs import absolute_encoder
 from trainables.tasks import TASKS
 from tuner import prepare as module
 from tuner.ledger import Ledger, LedgerError
-from tuner.prepare import DataChangedError, Problems, SearchPlan, prepare, prepare_resume
+from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume
 
 TINY = "encoder.name=tiny"
 ROWS = {"train": 12, "dev": 5}
@@ -174,7 +174,7 @@ def test_changed_data_are_refused_by_file_with_both_hashes(data: Path, tmp_path:
     [problem] = caught.value.problems
     [name] = [name for name in plan.data_hashes if Path(name).name == "quora-train.csv"]
     now = hashlib.sha256((data / "quora-train.csv").read_bytes()).hexdigest()
-    assert problem == (f"{name}: the data of this search have changed: sha256 was {plan.data_hashes[name]}, is {now}")
+    assert problem == (f"{name}: the data have changed: sha256 was {plan.data_hashes[name]}, is {now}")
     (data / "ids-sst-test-student.csv").write_text("id\tsentence\nt0\tfine\n")
     with pytest.raises(DataChangedError) as caught:
         prepare_resume(folder, {}, None, Problems())
@@ -193,7 +193,7 @@ def test_a_changed_encoder_is_refused(data: Path, tmp_path: Path) -> None:
     plan = prepare({}, set_texts=[TINY], data=str(data))
     folder = begin(tmp_path, plan)
     Ledger.open(folder).set_header("encoder_sha256", "0" * 64)
-    with pytest.raises(DataChangedError, match=f"encoder tiny: its weights have changed: sha256 was {'0' * 64}, is"):
+    with pytest.raises(DataChangedError, match=f"encoder tiny: the weights have changed: sha256 was {'0' * 64}, is"):
         prepare_resume(folder, {}, None, Problems())
 
 

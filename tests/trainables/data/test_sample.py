@@ -27,7 +27,7 @@ def test_its_sum_is_pinned(sample):
 def test_its_size_and_shape(sample):
     assert list(sample) == list(TASKS)
     for name, splits in sample.items():
-        assert {split: rows.num_rows for split, rows in splits.items()} == {"train": 1600, "dev": 400, "test": 200}
+        assert {split: rows.num_rows for split, rows in splits.items()} == {"train": 1600, "dev": 300, "test": 100}
         ids = [row_id for rows in splits.values() for row_id in rows.ids]
         assert len(set(ids)) == len(ids)
         for split, rows in splits.items():
