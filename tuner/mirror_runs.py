@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import yaml
@@ -116,7 +117,7 @@ def _parent(
     best = next(iter(rank(records)), None)
     ended = header.get("ended")
     state = (ended or "interrupted") if over else "running"
-    tags = {"tritune.state": state, **_best_tags(best)}
+    tags = {"tritune.state": state, **_best_tags(best), "mlflow.note.content": _description(best, len(records), folder)}
     artifacts = _parent_artifacts(folder, best) if over else ()
     started = [_milliseconds(record.started) for record in records if record.started]
     return WantedRun(
@@ -206,6 +207,12 @@ def _lineage_tags(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _best_tags(best: TrialRecord | None) -> dict[str, str]:
     return {"tritune.best_trial": str(best.number), "tritune.best_config": _text(best.assignment)[:_MAX_TAG]} if best else {}
+
+
+def _description(best: TrialRecord | None, num_trials: int, folder: Path) -> str:
+    """What MLflow's page of the search begins with, in Markdown."""
+    found = f"Best of {num_trials} trials: trial {best.number}, score {best.score:.4f}." if best else "No trial has a score yet."
+    return f"{found}\n\nLeaderboard: `python -m reports.leaderboard {quote(str(folder))}`"
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, str]:

@@ -35,6 +35,7 @@ from tuner.settings import parse_tracking_uri, sqlite_url
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
 
 EXPERIMENT = "tritune"
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI at training runs, not at traces
 _LOCK_FILE = ".mirror.lock"
 _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
@@ -244,7 +245,8 @@ def _experiment_id(client: Any, uri: str) -> str:
     if experiment is None:
         folder = _file_of(uri).resolve().parent / "mlartifacts" if uri.startswith(_SQLITE) else None
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=folder.as_uri() if folder else None))
+            location = folder.as_uri() if folder else None
+            return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=_EXPERIMENT_TAGS))
         except Exception:  # another search was faster
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:

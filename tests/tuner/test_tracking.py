@@ -304,6 +304,8 @@ def test_everything_of_a_finished_search_stands_in_mlflow(done: Search, shown: d
     assert held[0].data.params["budget_examples"] == "900"
     assert parent.data.params["trials"] == "3"
     assert parent.data.tags["tritune.best_trial"] == "0"
+    assert "trial 0, score" in parent.data.tags["mlflow.note.content"]
+    assert client.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     assert record.started is not None
     assert record.ended is not None
     assert held[0].info.start_time == int(record.started.timestamp() * 1000)
