@@ -4,7 +4,7 @@ from pathlib import Path
 
 from search_spaces.space import Space
 from search_spaces.studies import leaderboard
-from trainables.config import ConfigError, nearest
+from trainables.parts import ConfigError, nearest
 
 SPACES: dict[str, Space] = {space.name: space for space in (leaderboard.SPACE,)}
 """The spaces that `--space` knows by name."""

@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
-from trainables.config import ConfigError, Part, TrialConfig, parse_part, read_yaml, values_at
+from trainables.config import TrialConfig
+from trainables.parts import ConfigError, Part, parse_part
+from trainables.paths import read_yaml, values_at
 
 Assignment = dict[str, Value]
 """Config paths to values: one point of a space."""

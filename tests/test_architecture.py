@@ -95,7 +95,7 @@ def test_owners_import_what_they_own(library: str, owner: str) -> None:
 
 
 def test_the_safe_loader_is_safe() -> None:
-    tree = ast.parse((ROOT / "trainables/config.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "trainables/paths.py").read_text(encoding="utf-8"))
     [loader] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "_Loader"]
     assert [ast.unparse(base) for base in loader.bases] == ["yaml.SafeLoader"]
 

@@ -1,76 +1,21 @@
 """`TrialConfig`: everything that decides what one trial computes, as one frozen value that is checked at birth.
 
 Same config, same machine, same number of threads: same numbers.  No torch here, so that a mistake is found before it is imported.
-
-Paths address a value inside a config: `optimizer.lr`, `phases.0.task_schedule`, and `*` for all entries at once: `heads.*.kind`.
 """
 
-import copy
-import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from trainables.parts import Part, nearest, parse_part
+from trainables.paths import assign
 from trainables.tasks import TASKS
 
 PACKAGED_ENCODER = "packaged"
 TINY_ENCODER = "tiny"
 SAMPLE_SOURCE = "sample"
 HUB_SOURCE = "hub"
-
-T = TypeVar("T")
-
-
-class ConfigError(ValueError):
-    """One or more mistakes in a config; `problems` holds a sentence for each, `str()` all of them."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
-
-
-class Problems:
-    """Collects mistakes, so that all of them are told at once."""
-
-    def __init__(self) -> None:
-        self._sentences: dict[str, None] = {}
-
-    def add(self, *sentences: str) -> None:
-        """Notes mistakes; the same one is told once."""
-        self._sentences.update(dict.fromkeys(sentences))
-
-    def __bool__(self) -> bool:
-        return bool(self._sentences)
-
-    def attempt(self, make: Callable[[], T]) -> T | None:
-        """What `make` returns, or None and a note of what it complains about."""
-        try:
-            return make()
-        except ValueError as error:
-            self.add(*getattr(error, "problems", [str(error)]))
-            return None
-
-    def raise_any(self) -> None:
-        """Raises all of them as one `ConfigError`, if there are any."""
-        if self._sentences:
-            raise ConfigError(self._sentences)
-
-
-class Part(BaseModel):
-    """A part of a config: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    def __hash__(self) -> int:
-        values = self.__dict__.values()
-        return hash((type(self), *(tuple(value.items()) if isinstance(value, dict) else value for value in values)))
-
-
-P = TypeVar("P", bound=Part)
 
 
 class DataConfig(Part):
@@ -246,140 +191,6 @@ class TrialConfig(Part):
         return self.parse(assign(self.to_tree(), assignments))
 
 
-def parse_part(cls: type[P], tree: Mapping[str, Any]) -> P:
-    """Builds a part from plain values, all mistakes in one `ConfigError`."""
-    if not isinstance(tree, Mapping):
-        raise ConfigError([f"a config is a mapping of keys to values, but got {type(tree).__name__}"])
-    try:
-        return cls.model_validate(tree)
-    except ValidationError as error:
-        errors: list[dict[str, Any]] = [dict(item) for item in error.errors()]
-        inner = {item["loc"][:-2] for item in errors if len(item["loc"]) > 2}
-        echoes = [item for item in errors if item["type"] == "too_short" and item["loc"] in inner]
-        raise ConfigError(_sentence(cls, item) for item in errors if item not in echoes) from None
-
-
-def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `tree` with the value at each path replaced.
-
-    Raises:
-        ConfigError: naming each path that leads nowhere, and the nearest key.
-    """
-    out = copy.deepcopy(tree)
-    problems = []
-    for path, value in assignments.items():
-        try:
-            _assign_one(out, path.split("."), value, path)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return out
-
-
-def values_at(tree: Any, path: str) -> list[Any]:
-    """The values at a path: one, or with `*` all that it matches.
-
-    Raises:
-        ConfigError: the path leads nowhere.
-    """
-    found = [tree]
-    for key in path.split("."):
-        found = [part[name] for part in found for name in _keys(part, key, path)]
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML whose numbers include `3e-5`, which YAML 1.1 takes for a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def parse_value(text: str) -> Any:
-    """A value as it is typed after `=` on a command line: YAML, with `3e-5` for a number.
-
-    Raises:
-        ConfigError: the text is no YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{text!r} is no YAML value: {_one_line(error)}"]) from None
-
-
-def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """`["optimizer.lr=3e-5", ...]` as a mapping of paths to values.
-
-    Raises:
-        ConfigError: a text without `=`, or whose value is no YAML.
-    """
-    out, problems = {}, []
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            problems.append(f"--set wants PATH=VALUE, such as optimizer.lr=3e-5, but got {text!r}")
-            continue
-        try:
-            out[path.strip()] = parse_value(value)
-        except ConfigError as error:
-            problems += [f"{path}: {problem}" for problem in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    return out
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: no such file, no UTF-8, no YAML, or no mapping.
-    """
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file"]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError([f"{path}: {_one_line(error)}"]) from None
-    if not isinstance(tree, dict):
-        raise ConfigError([f"{path}: a mapping of keys to values must stand here, but got {type(tree).__name__}"])
-    return tree
-
-
-def write_yaml(tree: Mapping[str, Any], path: Path) -> None:
-    """Writes a tree of plain values as YAML, keys in the order given."""
-    path.write_text(yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """` (did you mean X?)` for the word most like `word`, or an empty string."""
-    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
-
-
-def _assign_one(tree: Any, keys: list[str], value: Any, path: str) -> None:
-    for key in _keys(tree, keys[0], path):
-        if len(keys) == 1:
-            tree[key] = value
-        else:
-            _assign_one(tree[key], keys[1:], value, path)
-
-
-def _keys(tree: Any, key: str, path: str) -> list[Any]:
-    """The keys of `tree` that one component of a path means."""
-    known: list[Any] = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
-    if key == "*" and known:
-        return known
-    matching = [k for k in known if str(k) == key]
-    if not matching:
-        names = [str(k) for k in known]
-        hint = nearest(key, names) or (f"; known here: {', '.join(names)}" if names else "")
-        raise ConfigError([f"{path}: there is no {key!r} to set{hint}"])
-    return matching
-
-
 def _check_task_name(name: str) -> None:
     if name not in TASKS:
         raise ValueError(f"{name!r} is no task{nearest(name, TASKS)}; tasks are {', '.join(TASKS)}")
@@ -399,36 +210,3 @@ def _check_task_weights(weights: dict[str, float]) -> dict[str, float]:
         if not weight >= 0:
             raise ValueError(f"a weight must be >= 0, but got {name}={weight}")
     return {name: weights[name] for name in TASKS}
-
-
-def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:
-    """One of pydantic's errors as `path: rule, but got value`."""
-    location = [str(part) for part in error["loc"]]
-    path = ".".join(location) or cls.__name__
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(location[-1], _known_keys(cls, location[:-1]))}"
-    if error["type"] == "missing":
-        return f"{path}: must be given"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{path}: {message}" if error["type"] == "value_error" else f"{path}: {message}, but got {error['input']!r}"
-
-
-def _known_keys(cls: type[BaseModel], location: list[str]) -> list[str]:
-    """The keys of the part at `location`."""
-    part: Any = cls
-    for key in location:
-        if isinstance(part, type) and issubclass(part, BaseModel) and key in part.model_fields:
-            part = part.model_fields[key].annotation
-            continue
-        inner = [a for a in getattr(part, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-        part = inner[0] if inner else None
-    inner = [a for a in getattr(part, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-    part = inner[0] if inner else part
-    if not (isinstance(part, type) and issubclass(part, BaseModel)):
-        return []
-    return [info.alias or name for name, info in part.model_fields.items()]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.config import PACKAGED_ENCODER, TINY_ENCODER, nearest
+from trainables.config import PACKAGED_ENCODER, TINY_ENCODER
 from trainables.encoder_weights import ACTIVATIONS, weight_problems
 from trainables.files import cache_folder, sha256_of, write_atomically
+from trainables.parts import nearest
 from trainables.tiny_encoder import write_tiny_encoder
 
 __all__ = ["EncoderError", "EncoderFiles", "cache_folder", "find_encoder", "reach_hub", "read_config"]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, ConfigError, Problems, TrialConfig
+from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, TrialConfig
 from trainables.data.reading import load_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
+from trainables.parts import ConfigError, Problems
 from trainables.tasks import TASKS
 
 

@@ -12,9 +12,11 @@ import typer
 import yaml
 from typer import Option
 
-from trainables.config import ConfigError, TrialConfig, assign, parse_assignments, read_yaml, write_yaml
+from trainables.config import TrialConfig
 from trainables.files import write_atomically
 from trainables.inputs import Inputs, open_inputs, with_absolute_paths
+from trainables.parts import ConfigError
+from trainables.paths import assign, parse_assignments, read_yaml, write_yaml
 from trainables.tasks import best_report
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainables.balancing.loss_weights import weighted_sum
 from trainables.balancing.task_schedules import TASK_SCHEDULES, rows_a_round
-from trainables.config import PhaseConfig, TrialConfig, read_yaml
+from trainables.config import PhaseConfig, TrialConfig
 from trainables.data.batching import Batch, ExampleStream, gather
 from trainables.data.tokens import TokenStore
 from trainables.evaluation import evaluate
@@ -29,6 +29,7 @@ from trainables.model.files import save_model
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainables.paths import read_yaml
 from trainables.tasks import TASKS
 
 Metrics = dict[str, float]

@@ -10,7 +10,8 @@ from shlex import quote
 from rich.console import Console
 
 from reports.leaderboard import print_leaderboard
-from trainables.config import ConfigError, write_yaml
+from trainables.parts import ConfigError
+from trainables.paths import write_yaml
 from tuner import search_folder
 from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
 from tuner.export import export_best

@@ -20,9 +20,9 @@ import typer
 from rich.console import Console
 from typer import Argument
 
-from trainables.config import ConfigError
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore
+from trainables.parts import ConfigError
 from trainables.tasks import TASKS, Task
 from tuner import search_folder
 from tuner.ledger import Ledger

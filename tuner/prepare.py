@@ -8,18 +8,12 @@ from typing import Any
 
 from search_spaces.registry import find_space
 from search_spaces.space import GRID_POINTS, Space, widened
-from trainables.config import (
-    SAMPLE_SOURCE,
-    ConfigError,
-    Problems,
-    TrialConfig,
-    assign,
-    parse_assignments,
-    read_yaml,
-)
+from trainables.config import SAMPLE_SOURCE, TrialConfig
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, absolute_source, changed_sums, open_inputs, with_absolute_paths
+from trainables.parts import ConfigError, Problems
+from trainables.paths import assign, parse_assignments, read_yaml
 from trainables.tasks import TASKS
 from tuner.ledger import Ledger, LedgerError
 from tuner.settings import SearchSettings, parse_tracking_uri

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from typer import Option
 
-from trainables.config import ConfigError, Problems
+from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume

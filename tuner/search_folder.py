@@ -9,7 +9,7 @@ from shlex import quote
 
 from filelock import FileLock, Timeout
 
-from trainables.config import ConfigError
+from trainables.parts import ConfigError
 from tuner.ledger import LEDGER_FILE
 
 RUNS = Path("runs")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy
 from pydantic import Field
 
-from trainables.config import ConfigError, Part, parse_part
+from trainables.parts import ConfigError, Part, parse_part
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")

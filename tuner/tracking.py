@@ -23,7 +23,7 @@ import filelock
 import sqlalchemy
 import typer
 
-from trainables.config import ConfigError
+from trainables.parts import ConfigError
 from tuner.ledger import Ledger, LedgerError, first_line
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run

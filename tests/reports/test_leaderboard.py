@@ -28,7 +28,8 @@ from reports.leaderboard import (
     varying_paths,
 )
 from search_spaces.studies.leaderboard import SPACE
-from trainables.config import TrialConfig, parse_assignments
+from trainables.config import TrialConfig
+from trainables.paths import parse_assignments
 from tuner.ledger import Ledger, TrialRecord
 from tuner.records import rank
 

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from search_spaces.registry import SPACES, find_space
-from trainables.config import ConfigError, TrialConfig, write_yaml
+from trainables.config import TrialConfig
+from trainables.parts import ConfigError
+from trainables.paths import write_yaml
 
 
 @pytest.mark.parametrize("name", list(SPACES))

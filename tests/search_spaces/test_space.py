@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Dimension, Space, widened
-from trainables.config import ConfigError, TrialConfig, write_yaml
+from trainables.config import TrialConfig
+from trainables.parts import ConfigError
+from trainables.paths import write_yaml
 
 BASE = TrialConfig()
 LR = Dimension("optimizer.lr", Float(1e-5, 1e-3, log=True), source="a paper")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from trainables import inputs
-from trainables.config import ConfigError, TrialConfig
+from trainables.config import TrialConfig
 from trainables.encoder_files import find_encoder
 from trainables.inputs import absolute_encoder, absolute_source, check_unchanged, differences, open_inputs
+from trainables.parts import ConfigError
 
 
 def test_they_need_no_torch() -> None:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from trainables.config import TrialConfig, write_yaml
+from trainables.config import TrialConfig
 from trainables.encoder_files import find_encoder
+from trainables.paths import write_yaml
 from trainables.train import app
 from trainables.trainer import Trainer
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import ConfigError, TrialConfig
+from trainables.config import TrialConfig
+from trainables.parts import ConfigError
 from trainables.tasks import TASKS
 from trainables.trainer import Diverged, Metrics, Trainer
 

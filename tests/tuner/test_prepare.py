@@ -8,8 +8,10 @@ import pytest
 
 from search_spaces.domains import Float
 from search_spaces.studies.leaderboard import SPACE
-from trainables.config import ConfigError, Problems, TrialConfig, write_yaml
+from trainables.config import TrialConfig
 from trainables.inputs import absolute_encoder
+from trainables.parts import ConfigError, Problems
+from trainables.paths import write_yaml
 from trainables.tasks import TASKS
 from tuner import prepare as module
 from tuner.ledger import Ledger, LedgerError

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from trainables.config import ConfigError
+from trainables.parts import ConfigError
 from tuner import driver, search
 from tuner.ledger import LedgerError
 

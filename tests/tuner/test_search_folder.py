@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.config import ConfigError
+from trainables.parts import ConfigError
 from tuner.search_folder import check_new, default_folder, is_live, locked, trial_folder, write_json
 
 HOLDER = """

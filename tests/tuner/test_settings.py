@@ -7,7 +7,7 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import ConfigError
+from trainables.parts import ConfigError
 from tuner.settings import SearchSettings, parse_duration, parse_num_trials, parse_tracking_uri, sqlite_url
 
 TREES = st.fixed_dictionaries(

@@ -18,7 +18,8 @@ from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
 from search_spaces.studies.leaderboard import SPACE
-from trainables.config import TrialConfig, read_yaml
+from trainables.config import TrialConfig
+from trainables.paths import read_yaml
 from tuner import tracking
 from tuner.ledger import Ledger
 from tuner.mirror_loop import Follower

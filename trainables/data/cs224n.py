@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.config import nearest
 from trainables.data.rows import LeftOut, Rows
+from trainables.parts import nearest
 from trainables.tasks import Task
 
 _END = "\x00end of file\x00\n"

@@ -6,12 +6,13 @@ wrong in any other way is an error before anything starts.
 
 from pathlib import Path
 
-from trainables.config import HUB_SOURCE, SAMPLE_SOURCE, DataConfig, nearest
+from trainables.config import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
 from trainables.data.cs224n import FileRows, read_file
 from trainables.data.hub import hub_folder
 from trainables.data.rows import DataError, DataSet, LeftOut, Rows, Split
 from trainables.data.sample import SAMPLE_SHA256, make_sample
 from trainables.files import sha256_of
+from trainables.parts import nearest
 from trainables.tasks import TASKS, Task
 
 SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test-student"}

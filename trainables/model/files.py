@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from trainables.config import TrialConfig, read_yaml, write_yaml
+from trainables.config import TrialConfig
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.model.multitask import MultitaskModel
+from trainables.paths import read_yaml, write_yaml
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 

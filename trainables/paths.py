@@ -1,0 +1,133 @@
+"""Trees of plain values: YAML in and out, and paths into them.
+
+Paths address a value: `optimizer.lr`, `phases.0.task_schedule`, and `*` for all entries at once: `heads.*.kind`.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainables.parts import ConfigError, nearest
+
+
+def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` with the value at each path replaced.
+
+    Raises:
+        ConfigError: naming each path that leads nowhere, and the nearest key.
+    """
+    out = copy.deepcopy(tree)
+    problems = []
+    for path, value in assignments.items():
+        try:
+            _assign_one(out, path.split("."), value, path)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def values_at(tree: Any, path: str) -> list[Any]:
+    """The values at a path: one, or with `*` all that it matches.
+
+    Raises:
+        ConfigError: the path leads nowhere.
+    """
+    found = [tree]
+    for key in path.split("."):
+        found = [part[name] for part in found for name in _keys(part, key, path)]
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose numbers include `3e-5`, which YAML 1.1 takes for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_value(text: str) -> Any:
+    """A value as it is typed after `=` on a command line: YAML, with `3e-5` for a number.
+
+    Raises:
+        ConfigError: the text is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{text!r} is no YAML value: {_one_line(error)}"]) from None
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """`["optimizer.lr=3e-5", ...]` as a mapping of paths to values.
+
+    Raises:
+        ConfigError: a text without `=`, or whose value is no YAML.
+    """
+    out, problems = {}, []
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            problems.append(f"--set wants PATH=VALUE, such as optimizer.lr=3e-5, but got {text!r}")
+            continue
+        try:
+            out[path.strip()] = parse_value(value)
+        except ConfigError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, no UTF-8, no YAML, or no mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{path}: {_one_line(error)}"]) from None
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{path}: a mapping of keys to values must stand here, but got {type(tree).__name__}"])
+    return tree
+
+
+def write_yaml(tree: Mapping[str, Any], path: Path) -> None:
+    """Writes a tree of plain values as YAML, keys in the order given."""
+    path.write_text(yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _assign_one(tree: Any, keys: list[str], value: Any, path: str) -> None:
+    for key in _keys(tree, keys[0], path):
+        if len(keys) == 1:
+            tree[key] = value
+        else:
+            _assign_one(tree[key], keys[1:], value, path)
+
+
+def _keys(tree: Any, key: str, path: str) -> list[Any]:
+    """The keys of `tree` that one component of a path means."""
+    known: list[Any] = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
+    if key == "*" and known:
+        return known
+    matching = [k for k in known if str(k) == key]
+    if not matching:
+        names = [str(k) for k in known]
+        hint = nearest(key, names) or (f"; known here: {', '.join(names)}" if names else "")
+        raise ConfigError([f"{path}: there is no {key!r} to set{hint}"])
+    return matching
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
