@@ -19,7 +19,8 @@ from rich.text import Text
 from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
-from trainables.tasks import TASKS
+from trainables.config import tasks_of
+from trainables.tasks import CS224N, TaskSet
 from tuner.ledger import Ledger, LedgerError
 from tuner.records import TrialRecord, standing
 from tuner.search_folder import is_live
@@ -37,7 +38,7 @@ class Row:
         rank: 1 for the best; None for failed trials and those without a report.
         trial: its number in the search.
         score: of its best report, in [0, 1]; None before the first.
-        metrics: the tasks' metrics in that same report, in the order of `TASKS`.
+        metrics: the tasks' metrics in that same report, in the order of the tasks.
         budget_examples: training examples seen up to the last report.
         budget_share: that over the full budget; None where the full budget is not known.
         state: `complete`, `stopped`, `failed`, `interrupted` or `running`.
@@ -63,6 +64,7 @@ class Leaderboard:
     """The trials from best to worst.
 
     Attributes:
+        tasks: names of the tasks.
         paths: config paths whose values differ between the trials, in the order of the space.
         rows: one a trial.
         full_budget: training examples of a whole trial; None where nothing tells it.
@@ -70,6 +72,7 @@ class Leaderboard:
         best: what the sampler chose for the first of the ranking; empty where no trial has a rank.
     """
 
+    tasks: tuple[str, ...]
     paths: tuple[str, ...]
     rows: tuple[Row, ...]
     full_budget: int | None
@@ -77,18 +80,19 @@ class Leaderboard:
     best: Assignment
 
 
-def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None) -> Leaderboard:
+def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None, tasks: TaskSet = CS224N) -> Leaderboard:
     """The leaderboard of some trials, as numbers.
 
     Args:
         records: the trials, in any order.
         full_budget: training examples of a whole trial; None where it is not known.
+        tasks: that the trials are about.
     """
     ordered = sorted(records, key=standing)
     paths = varying_paths([record.assignment for record in records])
-    rows = tuple(_row(record, rank, paths, full_budget) for rank, record in enumerate(ordered, start=1))
+    rows = tuple(_row(record, rank, paths, full_budget, tasks) for rank, record in enumerate(ordered, start=1))
     best = ordered[0].assignment if rows and rows[0].rank == 1 else {}
-    return Leaderboard(paths, rows, full_budget, dict(Counter(record.state for record in records)), dict(best))
+    return Leaderboard(tasks.names, paths, rows, full_budget, dict(Counter(record.state for record in records)), dict(best))
 
 
 def varying_paths(assignments: Iterable[Assignment]) -> tuple[str, ...]:
@@ -131,14 +135,14 @@ def read_leaderboard(folder: Path) -> Leaderboard:
         LedgerError: no search there, or none that can be read.
     """
     ledger = Ledger.open(folder)
-    records = ledger.records(live=is_live(folder))
-    return build_leaderboard(records, full_budget_examples(ledger.header, records))
+    header, records = ledger.header, ledger.records(live=is_live(folder))
+    return build_leaderboard(records, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
 
 
 def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
     """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
     rows = leaderboard.rows[:top]
-    fixed, varying = _fixed_columns(rows), _varying_columns(leaderboard.paths, rows)
+    fixed, varying = _fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows)
     blocks = lay_out(fixed, varying, width)
     styles = ["bold green" if row.rank == 1 else _STYLES[row.state] for row in rows]
     parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
@@ -148,7 +152,7 @@ def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> Rend
 def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
     rows = leaderboard.rows[:top]
-    columns = _fixed_columns(rows, separator=":") + _varying_columns(leaderboard.paths, rows)
+    columns = _fixed_columns(leaderboard.tasks, rows, separator=":") + _varying_columns(leaderboard.paths, rows)
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
     return "\n".join([*align(columns), "", *footer])
 
@@ -162,13 +166,13 @@ def print_leaderboard(folder: Path, console: Console, top: int | None = None) ->
     _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
 
 
-def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int | None) -> Row:
+def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int | None, tasks: TaskSet) -> Row:
     report = record.best_report or {}
     return Row(
         rank=rank if report and record.state != "failed" else None,
         trial=record.number,
         score=record.score,
-        metrics=tuple(report.get(task.metric_key) for task in TASKS.values()),
+        metrics=tuple(report.get(task.metric_key) for task in tasks.tasks),
         budget_examples=record.budget_used,
         budget_share=record.budget_used / full_budget if full_budget else None,
         state=record.state,
@@ -178,10 +182,10 @@ def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int 
     )
 
 
-def _fixed_columns(rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
     budgets = tuple(f"{r.budget_share:.0%}" if r.budget_share is not None else str(r.budget_examples) for r in rows)
     states = tuple(f"{row.state}{separator}{row.reason}" if row.reason else row.state for row in rows)
-    metrics = [Column(task.name, tuple(_fixed_point(row.metrics[i]) for row in rows)) for i, task in enumerate(TASKS.values())]
+    metrics = [Column(task, tuple(_fixed_point(row.metrics[i]) for row in rows)) for i, task in enumerate(tasks)]
     return [
         Column("#", tuple(_cell(row.rank) for row in rows)),
         Column("trial", tuple(str(row.trial) for row in rows)),

@@ -3,19 +3,21 @@
 Same config, same machine, same number of threads: same numbers.  No torch here, so that a mistake is found before it is imported.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
-from trainables.parts import Part, nearest, parse_part
-from trainables.paths import assign
-from trainables.tasks import TASKS
+from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
+from trainables.paths import assign, read_yaml
+from trainables.tasks import CS224N, CS224N_NAME, TaskSet, read_tasks
 
 PACKAGED_ENCODER = "packaged"
 TINY_ENCODER = "tiny"
 SAMPLE_SOURCE = "sample"
 HUB_SOURCE = "hub"
+Weight = Annotated[float, Field(ge=0)]
 
 
 class DataConfig(Part):
@@ -54,25 +56,16 @@ class HeadConfig(Part):
         return self
 
 
-def _for_each_task(value: float) -> dict[str, float]:
-    return dict.fromkeys(TASKS, value)
-
-
 class SmartConfig(Part):
     """SMART's smoothness-inducing adversarial regularizer (Jiang et al. 2020, https://arxiv.org/abs/1911.03437)."""
 
     enabled: bool = Field(False, description="add the regularizer to the loss")
-    weights: dict[str, float] = Field(default_factory=lambda: _for_each_task(1.0), description="lambda of each task")
+    weights: dict[str, Weight] = Field(default_factory=dict, description="lambda of each task; 1 where not given")
     step_size: float = Field(
         0.1, ge=0, le=10, description="eta: length of the one ascent step, per token in the inf-norm (see docs/decisions/0003)"
     )
     noise_std: float = Field(1e-3, ge=0, le=1, description="sigma: standard deviation of the starting noise")
     epsilon: float = Field(1e-6, gt=0, le=1, description="added to the norm that the gradient is divided by")
-
-    @field_validator("weights")
-    @classmethod
-    def _a_weight_for_each_task(cls, weights: dict[str, float]) -> dict[str, float]:
-        return _check_task_weights(weights)
 
 
 class ObjectiveConfig(Part):
@@ -84,12 +77,7 @@ class ObjectiveConfig(Part):
 class BalancingConfig(Part):
     """How the tasks' losses meet."""
 
-    loss_weights: dict[str, float] = Field(default_factory=lambda: _for_each_task(1.0), description="factor of each task's loss")
-
-    @field_validator("loss_weights")
-    @classmethod
-    def _a_weight_for_each_task(cls, weights: dict[str, float]) -> dict[str, float]:
-        return _check_task_weights(weights)
+    loss_weights: dict[str, Weight] = Field(default_factory=dict, description="factor of each task's loss; 1 where not given")
 
 
 class OptimizerConfig(Part):
@@ -118,7 +106,7 @@ class OptimizerConfig(Part):
 class PhaseConfig(Part):
     """One stretch of training: which tasks, whose turn when, for how much of the budget, and what may move."""
 
-    tasks: tuple[str, ...] = Field(tuple(TASKS), strict=False, min_length=1, description="tasks that train")
+    tasks: tuple[str, ...] = Field((), strict=False, description="tasks that train; all where not given")
     task_schedule: Literal["sum_of_losses", "round_robin", "whole_dataset_round_robin"] = Field(
         "round_robin",
         description="`sum_of_losses`: a batch of every task in each step; `round_robin`: a batch of one task a step, in turn; "
@@ -130,9 +118,7 @@ class PhaseConfig(Part):
 
     @field_validator("tasks")
     @classmethod
-    def _tasks_are_known_and_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        for name in tasks:
-            _check_task_name(name)
+    def _tasks_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(tasks)) != len(tasks):
             raise ValueError(f"each task may stand once, but got {', '.join(tasks)}")
         return tasks
@@ -141,9 +127,10 @@ class PhaseConfig(Part):
 class TrialConfig(Part):
     """One trial, whole: what it trains on, what it trains, how, and for how long."""
 
+    tasks: TaskSet = Field(CS224N, description="what is learnt and scored: `cs224n`, or what a file of tasks holds")
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
-    heads: dict[str, HeadConfig] = Field(default_factory=lambda: {name: HeadConfig() for name in TASKS})
+    heads: dict[str, HeadConfig] = Field(default_factory=dict, description="of each task; the default where not given")
     objective: ObjectiveConfig = ObjectiveConfig()
     balancing: BalancingConfig = BalancingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -156,11 +143,29 @@ class TrialConfig(Part):
     num_threads: int = Field(1, ge=1, le=1024, description="CPU threads of torch; another number changes the last digits")
     seed: int = Field(0, ge=0, lt=2**63, description="of initialisation, order of rows, dropout and noise")
 
-    @field_validator("heads")
+    @field_validator("tasks", mode="before")
     @classmethod
-    def _a_head_for_each_task(cls, heads: dict[str, HeadConfig]) -> dict[str, HeadConfig]:
-        _check_task_keys(heads)
-        return {name: heads[name] for name in TASKS}
+    def _tasks_by_name(cls, tasks: Any) -> Any:
+        if isinstance(tasks, str) and tasks != CS224N_NAME:
+            raise ValueError(f"{CS224N_NAME}, or a mapping with tasks and score, must stand here, but got {tasks!r}")
+        return CS224N if tasks == CS224N_NAME else tasks
+
+    @field_serializer("tasks")
+    def _name_of_tasks(self, tasks: TaskSet) -> Any:
+        return CS224N_NAME if tasks == CS224N else tasks.model_dump(mode="json")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_said_by_task_is_said_for_each(cls, tree: Any) -> Any:
+        names = _task_names(tree)
+        return tree if names is None else fill_in_tasks(tree, names)
+
+    @model_validator(mode="after")
+    def _tasks_are_known(self) -> "TrialConfig":
+        problems = unknown_tasks(self.model_dump(), self.tasks.names)
+        if problems:
+            raise ConfigError(problems)
+        return self
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "TrialConfig":
@@ -176,7 +181,13 @@ class TrialConfig(Part):
         Raises:
             ConfigError: unknown keys (each with the nearest known one), wrong types and broken rules, all at once.
         """
-        return parse_part(cls, tree)
+        problems = Problems()
+        config = problems.attempt(lambda: parse_part(cls, tree))
+        names = _task_names(tree)
+        problems.add(*(unknown_tasks(tree, names) if names is not None else ()))
+        problems.raise_any()
+        assert config is not None
+        return config
 
     def to_tree(self) -> dict[str, Any]:
         """The config as plain lists, dicts, strings and numbers; `parse` gives it back."""
@@ -191,22 +202,89 @@ class TrialConfig(Part):
         return self.parse(assign(self.to_tree(), assignments))
 
 
-def _check_task_name(name: str) -> None:
-    if name not in TASKS:
-        raise ValueError(f"{name!r} is no task{nearest(name, TASKS)}; tasks are {', '.join(TASKS)}")
+BY_TASK: Mapping[str, Any] = {"heads": {}, "objective.smart.weights": 1.0, "balancing.loss_weights": 1.0}
+"""Where a config says something of each task -> what holds for a task that is not named there."""
 
 
-def _check_task_keys(mapping: Mapping[str, Any]) -> None:
-    for name in mapping:
-        _check_task_name(name)
-    missing = [name for name in TASKS if name not in mapping]
-    if missing:
-        raise ValueError(f"each task needs an entry, but {', '.join(missing)} is missing")
+def fill_in_tasks(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A config's tree in which whatever is said by task is said of each, in their order; unknown names stay, to be refused."""
+    out = dict(tree)
+    for path, default in BY_TASK.items():
+        _fill_in(out, path.split("."), default, names)
+    phases = out.get("phases", [{}])
+    if isinstance(phases, list | tuple):
+        out["phases"] = [{"tasks": list(names), **phase} if isinstance(phase, Mapping) else phase for phase in phases]
+    return out
 
 
-def _check_task_weights(weights: dict[str, float]) -> dict[str, float]:
-    _check_task_keys(weights)
-    for name, weight in weights.items():
-        if not weight >= 0:
-            raise ValueError(f"a weight must be >= 0, but got {name}={weight}")
-    return {name: weights[name] for name in TASKS}
+def _fill_in(tree: dict[str, Any], keys: Sequence[str], default: Any, names: Sequence[str]) -> None:
+    inner = tree.get(keys[0], {})
+    if not isinstance(inner, Mapping):
+        return
+    tree[keys[0]] = inner = dict(inner)
+    if len(keys) > 1:
+        _fill_in(inner, keys[1:], default, names)
+    else:
+        given = {name: inner.pop(name, default) for name in names}
+        tree[keys[0]] = given | inner
+
+
+def unknown_tasks(tree: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """A sentence for each place of a config's tree that names a task there is not."""
+    found = [(path, name) for path in BY_TASK for part in _part_at(tree, path) if isinstance(part, Mapping) for name in part]
+    phases = tree.get("phases")
+    by_phase = [
+        (index, phase["tasks"])
+        for index, phase in enumerate(phases if isinstance(phases, list | tuple) else ())
+        if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
+    ]
+    found += [(f"phases.{index}.tasks", name) for index, tasks in by_phase for name in tasks]
+    empty = [f"phases.{index}.tasks: a task must stand here" for index, tasks in by_phase if not tasks]
+    return empty + [
+        f"{path}: {name!r} is no task{nearest(str(name), names)}; tasks are {', '.join(names)}"
+        for path, name in found
+        if name not in names
+    ]
+
+
+def _part_at(tree: Any, path: str) -> list[Any]:
+    for key in path.split("."):
+        if not isinstance(tree, Mapping) or key not in tree:
+            return []
+        tree = tree[key]
+    return [tree]
+
+
+def read_config(file: Path | None, tasks_file: Path | None = None) -> TrialConfig:
+    """The config in a YAML file, or the default one, about the tasks in another file where one is given.
+
+    Raises:
+        ConfigError: every mistake in both.
+    """
+    problems = Problems()
+    tree = problems.attempt(lambda: read_yaml(file)) if file else {}
+    tasks = problems.attempt(lambda: read_tasks(tasks_file)) if tasks_file else None
+    config = problems.attempt(lambda: TrialConfig.parse({**(tree or {}), **({"tasks": tasks} if tasks else {})}))
+    problems.raise_any()
+    assert config is not None
+    return config
+
+
+def tasks_of(tree: Mapping[str, Any]) -> TaskSet:
+    """The tasks that a config's tree is about, whatever else is wrong with it.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    tasks = tree.get("tasks", CS224N)
+    if isinstance(tasks, TaskSet):
+        return tasks
+    return CS224N if tasks == CS224N_NAME else parse_part(TaskSet, tasks)
+
+
+def _task_names(tree: Any) -> tuple[str, ...] | None:
+    """Names of the tasks that a config's tree is about; None where they cannot be read, which is told elsewhere."""
+    try:
+        return tasks_of(tree).names if isinstance(tree, Mapping) else None
+    except ConfigError:
+        return None

@@ -9,7 +9,7 @@ from trainables.data.batching import evaluation_batches
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable
 from trainables.model.multitask import MultitaskModel
-from trainables.tasks import TASKS, Task, leaderboard_score, mean_score
+from trainables.tasks import Task
 
 MAX_TOKENS_PER_BATCH = 1024
 _PART_SEED = 20_130_913
@@ -22,7 +22,7 @@ class Evaluation:
     Attributes:
         outputs: for each task float32, `[num_rows, num_classes]` or `[num_rows]`: logits, or scores.
         predictions: for each task int64 classes, int64 0 or 1, or float32 scores (not clipped), `[num_rows]`.
-        metrics: `sst_accuracy`, `qqp_accuracy`, `sts_pearson`, `score`, `mean_score`; empty where the split has no labels.
+        metrics: each task's, such as `sst_accuracy`; `score` and `mean_score`; empty where the split has no labels.
     """
 
     outputs: dict[str, np.ndarray]
@@ -42,8 +42,9 @@ def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, 
     Raises:
         ValueError: part of a split without labels.
     """
+    tasks = model.config.tasks
     outputs, labels = {}, {}
-    for name, task in TASKS.items():
+    for name, task in tasks.by_name.items():
         if not store.has(name, split):
             continue
         table = store.table(name, split)
@@ -51,10 +52,11 @@ def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, 
         outputs[name] = predict(model, table, task, rows)
         if table.labels is not None:
             labels[name] = table.labels[rows]
-    metrics = {TASKS[name].metric_key: metric(TASKS[name], outputs[name], inner) for name, inner in labels.items()}
-    if len(metrics) == len(TASKS):
-        metrics |= {"score": leaderboard_score(metrics), "mean_score": mean_score(metrics)}
-    return Evaluation(outputs, {name: decide(TASKS[name], inner) for name, inner in outputs.items()}, metrics)
+    by_name = tasks.by_name
+    metrics = {by_name[name].metric_key: metric(by_name[name], outputs[name], inner) for name, inner in labels.items()}
+    if len(metrics) == len(tasks.tasks):
+        metrics |= {"score": tasks.score_of(metrics), "mean_score": tasks.mean_of(metrics)}
+    return Evaluation(outputs, {name: decide(by_name[name], inner) for name, inner in outputs.items()}, metrics)
 
 
 def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:

@@ -10,7 +10,6 @@ from trainables.data.reading import load_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.parts import ConfigError, Problems
-from trainables.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
             f"but got {config.data.max_tokens}"
         )
     if store is None and not problems:
-        store = problems.attempt(lambda: tokenise(config.data, config.encoder))
+        store = problems.attempt(lambda: tokenise(config.data, config.encoder, config.tasks))
     elif store is None:
-        problems.attempt(lambda: load_rows(config.data))
+        problems.attempt(lambda: load_rows(config.data, config.tasks))
     if store is not None:
         config = problems.attempt(lambda: resolve(config, store)) or config
     problems.raise_any()
@@ -63,10 +62,12 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
     Raises:
         ConfigError: a task that trains has no training rows, one has no dev rows, or there are more reports than examples.
     """
-    trained = [name for name in TASKS if any(name in phase.tasks for phase in config.phases)]
+    trained = [name for name in config.tasks.names if any(name in phase.tasks for phase in config.phases)]
     rows = {name: store.table(name, "train").num_rows for name in trained}
     problems = [f"{config.data.source}: no training rows for {name}" for name, count in rows.items() if count == 0]
-    problems += [f"{config.data.source}: no dev rows for {name}" for name in TASKS if store.table(name, "dev").num_rows == 0]
+    problems += [
+        f"{config.data.source}: no dev rows for {name}" for name in config.tasks.names if store.table(name, "dev").num_rows == 0
+    ]
     budget = config.budget_examples or sum(rows.values())
     if config.num_reports > budget:
         problems.append(f"num_reports <= budget_examples must hold, but got {config.num_reports} and {budget}")

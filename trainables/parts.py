@@ -63,15 +63,24 @@ def parse_part(cls: type[P], tree: Mapping[str, Any]) -> P:
         return cls.model_validate(tree)
     except ValidationError as error:
         errors: list[dict[str, Any]] = [dict(item) for item in error.errors()]
-        inner = {item["loc"][:-2] for item in errors if len(item["loc"]) > 2}
+        inner = {item["loc"][:place] for item in errors for place, key in enumerate(item["loc"]) if isinstance(key, int)}
         echoes = [item for item in errors if item["type"] == "too_short" and item["loc"] in inner]
-        raise ConfigError(_sentence(cls, item) for item in errors if item not in echoes) from None
+        raise ConfigError(line for item in errors if item not in echoes for line in _sentences(cls, item)) from None
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """` (did you mean X?)` for the word most like `word`, or an empty string."""
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _sentences(cls: type[BaseModel], error: dict[str, Any]) -> list[str]:
+    """One of pydantic's errors; mistakes that a part found all over itself are told one by one."""
+    inner = error.get("ctx", {}).get("error")
+    if isinstance(inner, ConfigError):
+        prefix = ".".join(str(part) for part in error["loc"])
+        return [f"{prefix}.{problem}" if prefix else problem for problem in inner.problems]
+    return [_sentence(cls, error)]
 
 
 def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:

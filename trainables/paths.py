@@ -103,6 +103,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
+def lines_of(path: Path) -> dict[str, int]:
+    """The line, from 1, on which the value at each path of a YAML file stands; `""` is the whole.  For a file that is read."""
+    lines: dict[str, int] = {}
+
+    def walk(node: yaml.Node, path: str) -> None:
+        lines[path] = node.start_mark.line + 1
+        prefix = f"{path}." if path else ""
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, f"{prefix}{key.value}")
+                lines[f"{prefix}{key.value}"] = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                walk(value, f"{prefix}{index}")
+
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    if root is not None:
+        walk(root, "")
+    return lines
+
+
 def write_yaml(tree: Mapping[str, Any], path: Path) -> None:
     """Writes a tree of plain values as YAML, keys in the order given."""
     path.write_text(yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True), encoding="utf-8")

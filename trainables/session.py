@@ -123,7 +123,7 @@ class TrialSession:
         while len(self.trainer.history) <= known:
             metrics = self.trainer.advance()
             self._write_checkpoint()
-            self._log(describe(metrics, self.trainer.config.num_reports))
+            self._log(describe(metrics, self.trainer.config))
         return dict(self.trainer.history[known])
 
     def _write_checkpoint(self) -> None:
@@ -205,11 +205,12 @@ def _in_background(action: Callable[[], None]) -> "Future[None]":
     return future
 
 
-def describe(metrics: Metrics, num_reports: int) -> str:
+def describe(metrics: Metrics, config: TrialConfig) -> str:
     """A report in one line, for people."""
+    by_task = ", ".join(f"{task.name} {metrics[task.metric_key]:.4f}" for task in config.tasks.tasks)
     return (
-        f"report {metrics['report']}/{num_reports}: {metrics['examples']} examples, score {metrics['score']:.4f} "
-        f"(sst {metrics['sst_accuracy']:.4f}, qqp {metrics['qqp_accuracy']:.4f}, sts {metrics['sts_pearson']:.4f}), "
+        f"report {metrics['report']}/{config.num_reports}: {metrics['examples']} examples, score {metrics['score']:.4f} "
+        f"({by_task}), "
         f"loss {metrics['loss']:.4f}, lr {metrics['lr']:.2e}, {metrics['train_seconds']:.1f} s training at "
         f"{metrics['tokens_per_second']:.0f} tokens/s, {metrics['eval_seconds']:.1f} s scoring"
     )

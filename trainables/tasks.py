@@ -1,51 +1,89 @@
-"""The three tasks of the CS224N leaderboard, as data.
+"""Tasks as data: what a row is (one sentence or two), what is predicted (a class, yes or no, a score), how it is judged.
 
-A task says what a row is (one sentence or two), what is predicted (a class, yes or no, a score) and how predictions are judged.
-Readers, heads, losses, metrics, leaderboard and export all read it from here.
+Readers, heads, losses, metrics, leaderboard and export all read it from here.  The three of the CS224N leaderboard are the
+default; a YAML file brings others (`read_tasks`).
 
 Sources: SST-5 (Socher et al. 2013, https://aclanthology.org/D13-1170), Quora Question Pairs, STS-B (Cer et al. 2017,
 https://aclanthology.org/S17-2001); the layout of the files is that of Stanford's CS224N default project.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from trainables.formulas import evaluate_formula, names_in
+from trainables.parts import ConfigError, Part, nearest, parse_part
+from trainables.paths import lines_of, read_yaml
 
 Target = Literal["classes", "binary", "score"]
 Metric = Literal["accuracy", "pearson"]
 
+_NAME = r"[a-z][a-z0-9_]*"
 
-@dataclass(frozen=True)
-class Task:
+
+class Task(Part):
     """What one task is.
 
     Attributes:
-        name: key of the task everywhere: in configs, metrics, files of the ledger.
-        title: what a person calls it.
-        sentence_columns: columns of the text, one or two.
-        label_column: column of the label.
-        target: `classes` (cross-entropy over `num_outputs`), `binary` (one logit), `score` (one real number).
         num_outputs: width of the head's output: number of classes, or 1.
         label_low, label_high: closed range of the labels; integers unless `target` is `score`.
-        metric: how predictions are judged.
-        file_stem: `{file_stem}-train.csv`, `-dev.csv`, `-test-student.csv` are the task's CS224N files.
-        prediction_stem, prediction_header: the CS224N prediction files, spelt as that project spells them.
     """
 
-    name: str
-    title: str
-    sentence_columns: tuple[str, ...]
-    label_column: str
-    target: Target
-    num_outputs: int
-    label_low: float
-    label_high: float
-    metric: Metric
-    file_stem: str
-    prediction_stem: str
-    prediction_header: str
+    name: str = Field(pattern=f"^{_NAME}$", max_length=40, description="key of the task everywhere: in configs, metrics, files")
+    title: str = Field(min_length=1, description="what a person calls it")
+    sentence_columns: tuple[str, ...] = Field(strict=False, min_length=1, max_length=2, description="columns of the text")
+    label_column: str = Field(min_length=1, description="column of the label")
+    target: Target = Field(
+        description="`classes` (cross-entropy over `num_classes`), `binary` (yes or no, one logit), `score` (one real number)"
+    )
+    num_classes: int | None = Field(None, ge=2, le=1000, description="of target `classes`; their labels are 0, 1, ...")
+    label_range: tuple[float, float] | None = Field(None, strict=False, description="lowest and highest label of target `score`")
+    metric: Metric = Field(description="`accuracy` for classes and binary, `pearson` for scores")
+    file_stem: str = Field(
+        pattern=r"^[\w.-]+$", description="its files are `{file_stem}-train.csv`, `-dev.csv` and, where there is one, a test file"
+    )
+    id_column: str | None = Field("id", min_length=1, description="names the rows; null: they are numbered")
+    separator: Literal["tab", "comma"] = Field("tab", description="between the columns of its files")
+    prediction_stem: str = Field("", pattern=r"^[\w.-]*$", description="of its prediction files; empty: the task's name")
+    prediction_header: str = Field("Predicted", min_length=1, description="heading of the predictions in them")
+
+    @model_validator(mode="after")
+    def _labels_fit_the_target(self) -> "Task":
+        problems, target = [], self.target
+        if (self.num_classes is not None) != (target == "classes"):
+            problems.append(f"num_classes is for target=classes, and needed there, but got {target}, {self.num_classes}")
+        if (self.label_range is not None) != (target == "score"):
+            problems.append(f"label_range is for target=score, and needed there, but got {target}, {self.label_range}")
+        if self.label_range is not None and not self.label_range[0] < self.label_range[1]:
+            problems.append(f"label_range must hold a lower and a higher number, but got {list(self.label_range)}")
+        if (self.metric == "pearson") != (target == "score"):
+            problems.append(f"metric must be pearson for target=score, accuracy otherwise, but got {target}, {self.metric}")
+        columns = [*self.sentence_columns, self.label_column, *([self.id_column] if self.id_column else [])]
+        if len(set(columns)) < len(columns):
+            problems.append(f"each column may stand once, but got {', '.join(columns)}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the head's output."""
+        return self.num_classes or 1
+
+    @property
+    def label_low(self) -> float:
+        """The lowest label."""
+        return self.label_range[0] if self.label_range else 0
+
+    @property
+    def label_high(self) -> float:
+        """The highest label."""
+        return self.label_range[1] if self.label_range else max(1, self.num_outputs - 1)
 
     @property
     def is_pair(self) -> bool:
@@ -53,9 +91,74 @@ class Task:
         return len(self.sentence_columns) == 2
 
     @property
+    def prediction_name(self) -> str:
+        """What its prediction files' names begin with."""
+        return self.prediction_stem or self.name
+
+    @property
     def metric_key(self) -> str:
         """Name of the task's metric in reports, such as `sst_accuracy`."""
         return f"{self.name}_{self.metric}"
+
+
+class TaskSet(Part):
+    """The tasks that a search is about, and how their metrics make one score.
+
+    Attributes:
+        tasks: in the order in which schedules take their turns.
+        score: formula over the tasks' metric keys; what is searched.
+    """
+
+    tasks: tuple[Task, ...] = Field(strict=False, min_length=1, description="in the order in which they take their turns")
+    score: str = Field(
+        "", description="formula over metrics such as sst_accuracy; empty: the mean, Pearson r taken as (r + 1) / 2"
+    )
+
+    @model_validator(mode="after")
+    def _names_differ_and_the_formula_knows_them(self) -> "TaskSet":
+        problems = []
+        for what in ("name", "file_stem", "prediction_name"):
+            values = Counter(getattr(task, what) for task in self.tasks)
+            problems += [
+                f"each task needs a {what} of its own, but got {value} {n} times" for value, n in values.items() if n > 1
+            ]
+        keys = [task.metric_key for task in self.tasks]
+        if self.score:
+            unknown = [name for name in names_in(self.score) if name not in keys]
+            problems += [f"score: {name!r} is no metric{nearest(name, keys)}; metrics are {', '.join(keys)}" for name in unknown]
+            if not names_in(self.score):
+                problems.append(f"score must read a metric, but got {self.score!r}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def by_name(self) -> Mapping[str, Task]:
+        """The tasks by name, in their order."""
+        return MappingProxyType({task.name: task for task in self.tasks})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks' names, in their order."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def formula(self) -> str:
+        """The formula of the score."""
+        terms = [f"({task.metric_key} + 1) / 2" if task.metric == "pearson" else task.metric_key for task in self.tasks]
+        return self.score or f"({' + '.join(terms)}) / {len(terms)}"
+
+    def score_of(self, metrics: Mapping[str, float]) -> float:
+        """The score of a report: what is searched.
+
+        Raises:
+            KeyError: a metric that the formula reads is missing.
+        """
+        return evaluate_formula(self.formula, metrics)
+
+    def mean_of(self, metrics: Mapping[str, float]) -> float:
+        """The plain mean of the metrics, which some tables of `best_fit` print instead of the leaderboard's score."""
+        return sum(metrics[task.metric_key] for task in self.tasks) / len(self.tasks)
 
 
 SST = Task(
@@ -64,12 +167,9 @@ SST = Task(
     sentence_columns=("sentence",),
     label_column="sentiment",
     target="classes",
-    num_outputs=5,
-    label_low=0,
-    label_high=4,
+    num_classes=5,
     metric="accuracy",
     file_stem="ids-sst",
-    prediction_stem="sst",
     prediction_header="Predicted_Sentiment",
 )
 QQP = Task(
@@ -78,9 +178,6 @@ QQP = Task(
     sentence_columns=("sentence1", "sentence2"),
     label_column="is_duplicate",
     target="binary",
-    num_outputs=1,
-    label_low=0,
-    label_high=1,
     metric="accuracy",
     file_stem="quora",
     prediction_stem="para",
@@ -92,28 +189,37 @@ STS = Task(
     sentence_columns=("sentence1", "sentence2"),
     label_column="similarity",
     target="score",
-    num_outputs=1,
-    label_low=0,
-    label_high=5,
+    label_range=(0.0, 5.0),
     metric="pearson",
     file_stem="sts",
-    prediction_stem="sts",
     prediction_header="Predicted_Similiary",
 )
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (SST, QQP, STS)})
-"""The tasks by name, in the order in which schedules take their turns."""
+CS224N = TaskSet(tasks=(SST, QQP, STS), score="(sst_accuracy + qqp_accuracy + (sts_pearson + 1) / 2) / 3")
+"""The leaderboard's three tasks and its score, in [0, 1] (`studentbert`, section 5.2)."""
+
+CS224N_NAME = "cs224n"
 
 
-def leaderboard_score(metrics: Mapping[str, float]) -> float:
-    """The leaderboard's score: `(sst_accuracy + qqp_accuracy + (sts_pearson + 1) / 2) / 3`, in [0, 1].
-
-    Source: `studentbert`, section 5.2.
+def read_tasks(path: Path) -> TaskSet:
+    """The tasks in a YAML file: `tasks`, a list of what `Task` describes, and `score`.
 
     Raises:
-        KeyError: one of the three metrics is missing.
+        ConfigError: no such file, no YAML, or mistakes in it, each with the file's name and the line it is on.
     """
-    return (metrics[SST.metric_key] + metrics[QQP.metric_key] + (metrics[STS.metric_key] + 1) / 2) / 3
+    try:
+        return parse_part(TaskSet, read_yaml(path))
+    except ConfigError as error:
+        problems = error.problems
+    raise ConfigError(problem if problem.startswith(str(path)) else _with_line(path, problem) for problem in problems)
+
+
+def _with_line(path: Path, problem: str) -> str:
+    """A problem `tasks.1.metric: rule` with the file and the line of the innermost place in it that exists."""
+    place, lines = problem.partition(": ")[0], lines_of(path)
+    while place and place not in lines:
+        place = place.rpartition(".")[0]
+    return f"{path} line {lines.get(place, 1)}: {problem}"
 
 
 R = TypeVar("R", bound=Mapping[str, Any])
@@ -127,8 +233,3 @@ def best_report(reports: Iterable[R]) -> R | None:
     """
     finite = (report for report in reports if math.isfinite(report["score"]))
     return max(finite, key=lambda report: (report.get("dev_share", 1.0), report["score"]), default=None)
-
-
-def mean_score(metrics: Mapping[str, float]) -> float:
-    """The plain mean of the three metrics, which some tables of `best_fit` print instead of the leaderboard's score."""
-    return (metrics[SST.metric_key] + metrics[QQP.metric_key] + metrics[STS.metric_key]) / 3

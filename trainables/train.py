@@ -12,19 +12,18 @@ import typer
 import yaml
 from typer import Option
 
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, read_config
 from trainables.files import write_atomically
 from trainables.inputs import Inputs, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError
-from trainables.paths import assign, parse_assignments, read_yaml, write_yaml
-from trainables.tasks import best_report
+from trainables.paths import parse_assignments, write_yaml
+from trainables.tasks import TaskSet, best_report
 
 if TYPE_CHECKING:
     from trainables.trainer import Metrics, Trainer
 
 EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
 NUM_ROWS_SHOWN = 10
-COLUMNS = ("report", "examples", "score", "sst", "qqp", "sts", "loss", "lr", "tokens/s", "seconds")
 
 Say = Callable[[str], None]
 
@@ -34,6 +33,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(help="Train one config and print a line a report.  Its score is that of its best report.")
 def main(  # noqa: PLR0917 - a command line
     config: Annotated[Path | None, Option(help="YAML file with a trial's config, such as best/config.yaml")] = None,
+    tasks: Annotated[Path | None, Option(help="YAML file with the tasks, if not the leaderboard's three")] = None,
     data: Annotated[str | None, Option(help="sample, hub, or a folder with the CS224N files [sample]")] = None,
     set_: Annotated[list[str] | None, Option("--set", help="PATH=VALUE in the config, such as optimizer.lr=3e-5")] = None,
     out: Annotated[Path | None, Option(help="folder for checkpoints/, best/ and metrics.json [nothing is kept]")] = None,
@@ -44,7 +44,7 @@ def main(  # noqa: PLR0917 - a command line
     """Looks at everything, then trains."""
     say: Say = (lambda line: None) if quiet else typer.echo  # noqa: ARG005
     try:
-        trial = _resolve_config(config, data, set_ or [], out, resume=resume)
+        trial = _resolve_config(config, tasks, data, set_ or [], out, resume=resume)
         if print_config:
             typer.echo(yaml.safe_dump(trial.to_tree(), sort_keys=False, allow_unicode=True), nl=False)
             return
@@ -68,7 +68,9 @@ def _exit(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _resolve_config(file: Path | None, data: str | None, sets: list[str], out: Path | None, *, resume: bool) -> TrialConfig:
+def _resolve_config(
+    file: Path | None, tasks: Path | None, data: str | None, sets: list[str], out: Path | None, *, resume: bool
+) -> TrialConfig:
     """The config that file and options give.
 
     Raises:
@@ -84,8 +86,7 @@ def _resolve_config(file: Path | None, data: str | None, sets: list[str], out: P
         except ConfigError as error:
             problems += error.problems
     try:
-        tree = TrialConfig().to_tree() if file is None else TrialConfig.parse(read_yaml(file)).to_tree()
-        trial = TrialConfig.parse(assign(tree, assignments))
+        trial = read_config(file, tasks).override(assignments)
     except ConfigError as error:
         raise ConfigError(problems + error.problems) from None
     if problems:
@@ -139,11 +140,13 @@ def _train(inputs: Inputs, out: Path | None, say: Say) -> "Metrics":
 
 
 def _run(trainer: "Trainer", next_report: Callable[[], "Metrics"], out: Path | None, say: Say) -> "Metrics":
-    say("".join(f"{column:>10}" for column in COLUMNS))
+    tasks = trainer.config.tasks
+    columns = ("report", "examples", "score", *tasks.names, "loss", "lr", "tokens/s", "seconds")
+    say("".join(f"{column:>10}" for column in columns))
     for metrics in trainer.history:
-        say(_row(metrics))
+        say(_row(metrics, tasks))
     while not trainer.done:
-        say(_row(next_report()))
+        say(_row(next_report(), tasks))
     best = best_report(trainer.history)
     assert best is not None
     if out is not None:
@@ -152,9 +155,9 @@ def _run(trainer: "Trainer", next_report: Callable[[], "Metrics"], out: Path | N
     return best
 
 
-def _row(metrics: "Metrics") -> str:
+def _row(metrics: "Metrics", tasks: TaskSet) -> str:
     cells = [str(metrics["report"]), str(metrics["examples"])]
-    cells += [f"{metrics[key]:.4f}" for key in ("score", "sst_accuracy", "qqp_accuracy", "sts_pearson", "loss")]
+    cells += [f"{metrics[key]:.4f}" for key in ("score", *(task.metric_key for task in tasks.tasks), "loss")]
     cells += [f"{metrics['lr']:.1e}", f"{metrics['tokens_per_second']:.0f}"]
     cells += [f"{metrics['train_seconds'] + metrics['eval_seconds']:.1f}"]
     return "".join(f"{cell:>10}" for cell in cells)

@@ -30,7 +30,6 @@ from trainables.model.multitask import MultitaskModel
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import read_yaml
-from trainables.tasks import TASKS
 
 Metrics = dict[str, float]
 """One report: plain numbers by name (see `Trainer.advance`)."""
@@ -100,7 +99,7 @@ class Trainer:
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.objective = Objective(config.objective)
-        self.tables = {name: self.store.table(name, "train") for name in TASKS}
+        self.tables = {name: self.store.table(name, "train") for name in self.config.tasks.names}
         self.streams = {
             name: ExampleStream(table.num_rows, seed=(config.seed, SEEDS["order"], index))
             for index, (name, table) in enumerate(self.tables.items())
@@ -132,7 +131,7 @@ class Trainer:
 
         Returns:
             `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start);
-            `score`, `mean_score`, `sst_accuracy`, `qqp_accuracy`, `sts_pearson` on `dev_share` of dev; since the last report:
+            `score`, `mean_score` and each task's metric, such as `sst_accuracy`, on `dev_share` of dev; since the last report:
             `loss` (weighted, mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term),
             `grad_norm` (mean, before clipping), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`;
             `lr` of the last step.
@@ -203,7 +202,9 @@ class Trainer:
 
     def _next_batch(self, task: str) -> Batch:
         rows = self.streams[task].take(self.config.data.batch_size)
-        return gather(self.tables[task], rows, task=TASKS[task], pair_encoding=self.config.encoder.pair_encoding)
+        return gather(
+            self.tables[task], rows, task=self.config.tasks.by_name[task], pair_encoding=self.config.encoder.pair_encoding
+        )
 
     def _measure(self, loss: Tensor, losses: dict[str, Tensor], grad_norm: Tensor, *, lr: float) -> StepResult:
         """The step's numbers, fetched from the device at once.
@@ -292,10 +293,8 @@ def _summary(results: Sequence[StepResult]) -> Metrics:
         "grad_norm": float(np.mean([result.grad_norm for result in results])),
         "lr": results[-1].lr,
     }
-    for task in TASKS:
-        values = [result.task_losses[task] for result in results if task in result.task_losses]
-        if values:
-            out[f"loss_{task}"] = float(np.mean(values))
+    for task in dict.fromkeys(task for result in results for task in result.task_losses):
+        out[f"loss_{task}"] = float(np.mean([r.task_losses[task] for r in results if task in r.task_losses]))
     return out
 
 

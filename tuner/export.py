@@ -23,7 +23,7 @@ from typer import Argument
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore
 from trainables.parts import ConfigError
-from trainables.tasks import TASKS, Task
+from trainables.tasks import Task, TaskSet
 from tuner import search_folder
 from tuner.ledger import Ledger
 from tuner.model_card import model_card
@@ -92,7 +92,7 @@ def _exported_score(weights: Path) -> float | None:
         return None
 
 
-def write_predictions(folder: Path, store: TokenStore, predictions: dict[Split, dict[str, np.ndarray]]) -> None:
+def write_predictions(folder: Path, store: TokenStore, tasks: TaskSet, predictions: dict[Split, dict[str, np.ndarray]]) -> None:
     """Writes CS224N's prediction files: `sst-dev-output.csv`, `para-test-output.csv`, and so on.
 
     A header line (`id`, tab, `Predicted_Sentiment`), then `{id} , {prediction} ` a row, in the order of the source.
@@ -100,8 +100,9 @@ def write_predictions(folder: Path, store: TokenStore, predictions: dict[Split, 
     folder.mkdir(parents=True, exist_ok=True)
     for split, by_task in predictions.items():
         for name, values in by_task.items():
-            text = prediction_file(TASKS[name], store.table(name, split).ids, values)
-            (folder / f"{TASKS[name].prediction_stem}-{split}-output.csv").write_text(text, encoding="utf-8")
+            task = tasks.by_name[name]
+            text = prediction_file(task, store.table(name, split).ids, values)
+            (folder / f"{task.prediction_name}-{split}-output.csv").write_text(text, encoding="utf-8")
 
 
 def prediction_file(task: Task, ids: list[str], values: np.ndarray) -> str:
@@ -120,7 +121,7 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     from trainables.model.files import load_model
 
     config, model = load_model(aside)
-    store = tokenise(config.data, config.encoder)
+    store = tokenise(config.data, config.encoder, config.tasks)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.num_threads)
     try:
@@ -135,7 +136,7 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     predictions: dict[Split, dict[str, np.ndarray]] = {"dev": evaluations["dev"].predictions}
     if evaluations["test"].predictions:
         predictions["test"] = evaluations["test"].predictions
-    write_predictions(aside / "predictions", store, predictions)
+    write_predictions(aside / "predictions", store, config.tasks, predictions)
 
 
 def _weights_of(folder: Path, record: TrialRecord) -> Path:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config import PACKAGED_ENCODER
-from trainables.tasks import TASKS
+from trainables.config import PACKAGED_ENCODER, TrialConfig
+from trainables.tasks import CS224N
 from tuner.records import TrialRecord
 
+_TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")
 _QUORA_NOTE = (
     "The packaged encoder, all-MiniLM-L6-v2, was trained on sentence pairs that include Quora duplicates: "
     "its Quora accuracy is no measure of how it would do on questions it has never seen."
@@ -17,15 +18,17 @@ def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
     """Markdown for people: what the model is, what it scores, how it was made, how it is loaded."""
     report = record.best_report or {}
     encoder = record.config["encoder"]["name"]
-    scores = [("score (leaderboard formula)", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in TASKS.values())]
+    tasks = TrialConfig.parse(record.config).tasks
+    formula = "leaderboard formula" if tasks == CS224N else tasks.formula
+    scores = [(f"score ({formula})", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in tasks.tasks)]
     return "\n".join(
         [
             "---",
             "library_name: transformers",
             "language: en",
-            "tags: [sentiment-analysis, paraphrase-detection, semantic-textual-similarity, multitask]",
+            f"tags: [{', '.join([*_TAGS, 'multitask'] if tasks == CS224N else [*tasks.names, 'multitask'])}]",
             "---",
-            "# A multitask BERT: SST-5 sentiment, Quora paraphrase, STS-B similarity",
+            f"# A multitask BERT: {', '.join(task.title for task in tasks.tasks)}",
             "",
             f"Trial {record.number} ({record.state}) of the search `{header.get('name')}`, encoder `{encoder}`, "
             f"data `{record.config['data']['source']}`.",
@@ -36,7 +39,7 @@ def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
             "",
             "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side; "
             "it is not confirmed on rows or seeds that the search has not seen.",
-            *(["", _QUORA_NOTE] if encoder == PACKAGED_ENCODER else []),
+            *(["", _QUORA_NOTE] if encoder == PACKAGED_ENCODER and "qqp" in tasks.names else []),
             "",
             "## Use",
             "```python",

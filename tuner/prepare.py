@@ -8,13 +8,12 @@ from typing import Any
 
 from search_spaces.registry import find_space
 from search_spaces.space import GRID_POINTS, Space, widened
-from trainables.config import SAMPLE_SOURCE, TrialConfig
+from trainables.config import SAMPLE_SOURCE, TrialConfig, read_config
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, absolute_source, changed_sums, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
-from trainables.paths import assign, parse_assignments, read_yaml
-from trainables.tasks import TASKS
+from trainables.paths import parse_assignments
 from tuner.ledger import Ledger, LedgerError
 from tuner.settings import SearchSettings, parse_tracking_uri
 
@@ -28,6 +27,7 @@ OWNED_PATHS = {
     "budget_examples": "--budget",
     "num_reports": "--set num_reports=N",
     "early_dev_share": "--set early_dev_share=X",
+    "tasks": "--tasks FILE",
     "data.source": "--data",
     "encoder.name": "--set encoder.name=NAME",
 }
@@ -80,17 +80,14 @@ class SearchPlan:
         return {"settings": self.settings.to_tree(), "space": self.space.to_tree(), "config": self.base.to_tree()}
 
 
-def base_config(
-    config_file: Path | None, assignments: Mapping[str, Any], data: str | None, settings: SearchSettings
-) -> TrialConfig:
-    """The config under every trial: a file's, or the defaults; then `--data`, the trial's CPUs, and what is set by hand.
+def base_config(start: TrialConfig, assignments: Mapping[str, Any], data: str | None, settings: SearchSettings) -> TrialConfig:
+    """The config under every trial: what it starts from; then `--data`, the trial's CPUs, and what is set by hand.
 
     Raises:
-        ConfigError: a mistake in the file or in the assignments.
+        ConfigError: a mistake in the assignments.
     """
-    tree = TrialConfig.parse(read_yaml(config_file) if config_file else {}).to_tree()
     own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
-    config = TrialConfig.parse(assign(tree, {**own, **assignments}))
+    config = start.override({**own, **assignments})
     if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
         config = config.override({"budget_examples": SAMPLE_BUDGET})
     return with_absolute_paths(config)
@@ -100,6 +97,7 @@ def prepare(
     settings_tree: Mapping[str, Any],
     *,
     config_file: Path | None = None,
+    tasks_file: Path | None = None,
     set_texts: list[str] | None = None,
     data: str | None = None,
     problems: Problems | None = None,
@@ -109,6 +107,7 @@ def prepare(
     Args:
         settings_tree: settings as plain values.
         config_file: YAML of the base config.
+        tasks_file: YAML of the tasks.
         set_texts: `path=value` each; what is set so does not vary.
         data: source of the rows.
         problems: mistakes found so far, to be told with the rest.
@@ -124,12 +123,13 @@ def prepare(
         *(f"--set {path}: the search sets it; use {OWNED_PATHS[path]}" for path in _NOT_BY_HAND if path in (assignments or {}))
     )
     usable = settings or SearchSettings()
-    base = problems.attempt(lambda: base_config(config_file, assignments or {}, data, usable))
+    start = problems.attempt(lambda: read_config(config_file, tasks_file))
+    base = problems.attempt(lambda: base_config(start or TrialConfig(), assignments or {}, data, usable))
     space_name = settings_tree.get("space", usable.space)
     space = problems.attempt(lambda: _varying(str(space_name), assignments or {}))
     if base is not None and space is not None:
         problems.add(*space.problems(base))
-    readable = base or TrialConfig.parse({"data": {"source": absolute_source(data) if data else SAMPLE_SOURCE}})
+    readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
     inputs = _open_inputs(readable, problems)
     assert settings is not None and space is not None
     return _plan(settings, space, inputs, tuple(assignments or ()))
@@ -164,7 +164,7 @@ def _open_inputs(config: TrialConfig, problems: Problems) -> Inputs:
     """
     if problems:
         problems.attempt(lambda: find_encoder(config.encoder.name))
-        problems.attempt(lambda: load_rows(config.data))
+        problems.attempt(lambda: load_rows(config.data, config.tasks))
     inputs = None if problems else problems.attempt(lambda: open_inputs(config))
     problems.raise_any()
     assert inputs is not None
@@ -239,7 +239,7 @@ def _plan(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple[s
         base=inputs.config,
         data_hashes=dict(inputs.store.hashes),
         left_out=tuple(str(row) for row in inputs.store.left_out),
-        num_rows={task: inputs.store.table(task, "train").num_rows for task in TASKS},
+        num_rows={task: inputs.store.table(task, "train").num_rows for task in inputs.config.tasks.names},
         encoder_sha256=inputs.files.weights_sha256,
         fixed=fixed,
     )

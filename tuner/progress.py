@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainables.tasks import TASKS
+from trainables.config import tasks_of
 from tuner.records import TrialRecord, rank
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
@@ -172,7 +172,7 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
         return f"{name}  goes on after report {len(record.reports)} of {num_reports}"
     if event == "report":
         report = record.reports[-1]
-        metrics = "  ".join(f"{task.metric_key} {report[task.metric_key]:.3f}" for task in TASKS.values())
+        metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
         rate = f"{report['examples_per_second']:.0f} examples/s"
         return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}  {metrics}  {rate}"
     if record.state == "failed":
@@ -180,15 +180,21 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
     return f"{name}  {record.state} with score {record.score:.4f}" if record.score is not None else f"{name}  {record.state}"
 
 
+def _metric_keys(record: TrialRecord) -> tuple[str, ...]:
+    """What a trial's reports call the tasks' metrics."""
+    return tuple(task.metric_key for task in tasks_of(record.config).tasks)
+
+
 def _running_table(tally: Tally) -> Table:
+    keys = _metric_keys(tally.running[0]) if tally.running else ()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("trial", "reports", "score", *(task.metric_key for task in TASKS.values()), "examples/s"):
+    for column in ("trial", "reports", "score", *keys, "examples/s"):
         table.add_column(column, justify="right")
     for record in tally.running:
         cells = [str(record.number), f"{len(record.reports)}/{tally.num_reports}"]
         if record.reports:
             report = record.reports[-1]
-            cells += [f"{report['score']:.4f}", *(f"{report[task.metric_key]:.3f}" for task in TASKS.values())]
+            cells += [f"{report['score']:.4f}", *(f"{report[key]:.3f}" for key in keys)]
             cells.append(f"{report['examples_per_second']:.0f}")
         table.add_row(*cells)
     return table

@@ -18,11 +18,12 @@ from typer import Option
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.ledger import Ledger, LedgerError
-from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume
+from tuner.prepare import SAMPLE_BUDGET, DataChangedError, SearchPlan, prepare, prepare_resume
 from tuner.settings import parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
 _FIXED_ONCE_BEGUN = {
+    "--tasks": "tasks",
     "--data": "data",
     "--config": "config",
     "--set": "set_",
@@ -40,13 +41,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(help="Search the hyperparameters of a multitask BERT.  Without options: the sample corpus, 12 trials, this machine.")
 def main(  # noqa: PLR0917 - a command line
+    tasks: Annotated[Path | None, Option(help="YAML file with the tasks, if not the leaderboard's three")] = None,
     data: Annotated[str | None, Option(help="sample, hub, or a folder with the CS224N files [sample]")] = None,
     out: Annotated[Path | None, Option(help="folder of the search [runs/DATE-SPACE]")] = None,
     resume: Annotated[Path | None, Option(help="folder of a search to go on with")] = None,
     trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
     space: Annotated[str | None, Option(help="name of a space, or a YAML file with one [leaderboard]")] = None,
     searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
-    budget: Annotated[int | None, Option(help="training examples of a full trial [one pass; 900 on the sample]")] = None,
+    budget: Annotated[int | None, Option(help=f"examples of a full trial [one pass; {SAMPLE_BUDGET} on the sample]")] = None,
     time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
     concurrency: Annotated[int | None, Option(help="trials at once [as many as the CPUs and GPUs hold]")] = None,
     cpus_per_trial: Annotated[int | None, Option(help="CPUs, and threads, of each trial [1]")] = None,
@@ -110,7 +112,8 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     folder = given.get("out") or search_folder.default_folder(given.get("space", "leaderboard"), datetime.date.today())
     problems.add(*search_folder.check_new(folder))
     set_texts = [*given.get("set_", []), *([f"budget_examples={given['budget']}"] if "budget" in given else [])]
-    plan = prepare(changes, config_file=given.get("config"), set_texts=set_texts, data=given.get("data"), problems=problems)
+    files = {"config_file": given.get("config"), "tasks_file": given.get("tasks")}
+    plan = prepare(changes, **files, set_texts=set_texts, data=given.get("data"), problems=problems)
     return folder, plan
 
 

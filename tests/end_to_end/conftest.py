@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trainables.data.sample import make_sample
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 from tuner.ledger import Ledger, LedgerError, TrialRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ class Bench:
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name, by_split in make_sample().items():
-        task = TASKS[name]
+        task = CS224N.by_name[name]
         for split, rows in by_split.items():
             stem = "test-student" if split == "test" else split
             columns = ["id", *task.sentence_columns, *([] if split == "test" else [task.label_column])]

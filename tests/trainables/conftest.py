@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from trainables.config import TrialConfig
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 # Time is not what these tests are about, and the machine may be busy.
 settings.register_profile("tritune", deadline=None)
@@ -32,7 +32,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def write_small_folder(folder: Path) -> Path:
     chance = random.Random(0)
-    for task in TASKS.values():
+    for task in CS224N.tasks:
         for split, num_rows in NUM_ROWS.items():
             with (folder / f"{task.file_stem}-{split}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, delimiter="\t")
@@ -76,10 +76,10 @@ def make_batch() -> Callable[..., object]:
         rng = np.random.default_rng(seed)
         num_examples = num_examples or len(lengths)
         ids = rng.integers(5, 400, sum(lengths))
-        kind = TASKS[task]
+        kind = CS224N.by_name[task]
         labels = rng.integers(int(kind.label_low), int(kind.label_high) + 1, num_examples).astype(np.float32)
         return Batch(
-            task=task,
+            task=kind,
             token_ids=torch.from_numpy(ids),
             segment_ids=torch.from_numpy((np.arange(sum(lengths)) % 3 == 0).astype(np.int64)),
             lengths=np.array(lengths, dtype=np.int64),

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from trainables.config import DataConfig, TrialConfig
 from trainables.parts import ConfigError
 from trainables.paths import read_yaml, values_at, write_yaml
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N, SST, STS, TaskSet
 
 
 def for_each_task(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """A value for each task, keys in any order."""
-    return st.permutations(list(TASKS)).flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, values)))
+    return st.permutations(list(CS224N.by_name)).flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, values)))
 
 
 def phases(shares: list[float]) -> st.SearchStrategy[list[dict[str, Any]]]:
@@ -25,7 +25,7 @@ def phases(shares: list[float]) -> st.SearchStrategy[list[dict[str, Any]]]:
         return st.fixed_dictionaries(
             {"share": st.just(share)},
             optional={
-                "tasks": st.lists(st.sampled_from(list(TASKS)), min_size=1, unique=True),
+                "tasks": st.lists(st.sampled_from(list(CS224N.by_name)), min_size=1, unique=True),
                 "task_schedule": st.sampled_from(["sum_of_losses", "round_robin", "whole_dataset_round_robin"]),
                 "trainable": st.sampled_from(["everything", "heads"]),
                 "lr": st.none() | st.floats(1e-6, 1),
@@ -92,7 +92,7 @@ def test_tasks_stand_in_one_order_whatever_the_order_they_are_given_in(tree: dic
     sorted_keys = json.loads(json.dumps(TrialConfig.parse(tree).to_tree(), sort_keys=True))
     config = TrialConfig.parse(sorted_keys)
     for by_task in (config.heads, config.objective.smart.weights, config.balancing.loss_weights):
-        assert list(by_task) == list(TASKS)
+        assert list(by_task) == list(CS224N.by_name)
     assert config.to_tree() == TrialConfig.parse(tree).to_tree()
 
 
@@ -161,10 +161,14 @@ def test_all_mistakes_come_at_once() -> None:
     [
         ({"phases.0.share": 0.5}, "TrialConfig: the shares of all phases must add up to 1, but got 0.5"),
         ({"phases": []}, "phases: tuple should have at least 1 item after validation, not 0, but got []"),
-        ({"phases.0.tasks": []}, "phases.0.tasks: tuple should have at least 1 item after validation, not 0, but got []"),
+        ({"phases.0.tasks": []}, "phases.0.tasks: a task must stand here"),
         ({"phases.0.tasks": ["sst", "nli"]}, "phases.0.tasks: 'nli' is no task; tasks are sst, qqp, sts"),
-        ({"heads": {"sst": {}, "sts": {}}}, "heads: each task needs an entry, but qqp is missing"),
-        ({"balancing.loss_weights.qqp": -1.0}, "balancing.loss_weights: a weight must be >= 0, but got qqp=-1.0"),
+        (
+            {"balancing.loss_weights.qqp": -1.0},
+            "balancing.loss_weights.qqp: input should be greater than or equal to 0, but got -1.0",
+        ),
+        ({"tasks": "glue"}, "tasks: cs224n, or a mapping with tasks and score, must stand here, but got 'glue'"),
+        ({"tasks": {"tasks": [{"name": "a"}]}}, "tasks.tasks.0.title: must be given"),
         (
             {"optimizer.lr_schedule": "slanted_triangular"},
             "optimizer: warmup_fraction > 0 must hold for lr_schedule=slanted_triangular, but got warmup_fraction=0.0",
@@ -182,6 +186,31 @@ def test_a_broken_rule_is_told_with_its_place_and_value(assignments: dict[str, A
     with pytest.raises(ConfigError) as caught:
         TrialConfig().override(assignments)
     assert problem in caught.value.problems
+
+
+def test_what_is_not_said_of_a_task_is_the_default() -> None:
+    config = TrialConfig.parse({"heads": {"sts": {"kind": "mlp"}}, "balancing": {"loss_weights": {"qqp": 2.0}}, "phases": [{}]})
+    assert {name: head.kind for name, head in config.heads.items()} == {"sst": "linear", "qqp": "linear", "sts": "mlp"}
+    assert config.balancing.loss_weights == {"sst": 1.0, "qqp": 2.0, "sts": 1.0}
+    assert config.objective.smart.weights == {"sst": 1.0, "qqp": 1.0, "sts": 1.0}
+    assert config.phases[0].tasks == ("sst", "qqp", "sts")
+
+
+def test_a_config_of_other_tasks() -> None:
+    movies = SST.model_copy(update={"name": "movies", "file_stem": "movies"})
+    tasks = TaskSet(tasks=(STS, movies))
+    config = TrialConfig.parse({"tasks": tasks.model_dump(mode="json"), "heads": {"movies": {"dropout": 0.0}}})
+    assert config.tasks == tasks
+    assert list(config.heads) == list(config.balancing.loss_weights) == list(config.phases[0].tasks) == ["sts", "movies"]
+    assert TrialConfig.parse(yaml.safe_load(yaml.safe_dump(config.to_tree()))) == config
+    with pytest.raises(ConfigError, match=r"heads: 'sst' is no task \(did you mean sts\?\); tasks are sts, movies"):
+        TrialConfig.parse({"tasks": tasks.model_dump(mode="json"), "heads": {"sst": {}}})
+
+
+def test_an_unknown_task_is_told_with_the_other_mistakes() -> None:
+    with pytest.raises(ConfigError) as error:
+        TrialConfig.parse({"seed": "x", "heads": {"nli": {}}})
+    assert len(error.value.problems) == 2
 
 
 def test_what_is_no_mapping_is_no_config() -> None:

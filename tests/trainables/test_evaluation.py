@@ -10,7 +10,7 @@ from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import find_encoder
 from trainables.evaluation import decide, evaluate, metric, pearson, stratified_part
 from trainables.model.multitask import MultitaskModel
-from trainables.tasks import TASKS, leaderboard_score
+from trainables.tasks import CS224N
 
 numbers = st.floats(-1e3, 1e3, width=32)
 
@@ -31,18 +31,18 @@ def test_predictions_come_in_the_order_of_the_rows(
     whole = evaluate(model, store)
     monkeypatch.setattr(evaluation, "MAX_TOKENS_PER_BATCH", 1)
     one_by_one = evaluate(model, store)
-    for task in TASKS:
+    for task in CS224N.by_name:
         np.testing.assert_allclose(whole.outputs[task], one_by_one.outputs[task], rtol=1e-4, atol=1e-5)
         assert len(whole.predictions[task]) == store.table(task, "dev").num_rows
 
 
 def test_metrics_are_those_of_the_predictions(store: TokenStore, model: MultitaskModel) -> None:
     found = evaluate(model, store, "train")
-    labels = {task: store.table(task, "train").labels for task in TASKS}
+    labels = {task: store.table(task, "train").labels for task in CS224N.by_name}
     for task in ("sst", "qqp"):
         assert found.metrics[f"{task}_accuracy"] == np.mean(found.predictions[task] == labels[task])
     assert found.metrics["sts_pearson"] == pytest.approx(np.corrcoef(found.predictions["sts"], labels["sts"])[0, 1], abs=1e-6)
-    assert found.metrics["score"] == leaderboard_score(found.metrics)
+    assert found.metrics["score"] == CS224N.score_of(found.metrics)
 
 
 def test_evaluation_leaves_the_model_and_chance_alone(store: TokenStore, model: MultitaskModel) -> None:
@@ -66,7 +66,7 @@ def test_a_part_holds_each_class_in_its_share(classes: list[int], share: float) 
 
 def test_part_of_dev_is_scored_on_just_those_rows(store: TokenStore, model: MultitaskModel) -> None:
     whole, part = evaluate(model, store), evaluate(model, store, share=0.5)
-    for name, task in TASKS.items():
+    for name, task in CS224N.by_name.items():
         labels = store.table(name, "dev").labels
         assert labels is not None
         rows = stratified_part(labels, 0.5)
@@ -92,7 +92,7 @@ def test_pearson_of_a_constant_is_0_and_of_a_line_is_1() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("task", CS224N.tasks, ids=CS224N.by_name)
 def test_an_output_that_is_not_finite_is_never_a_good_score(task: object, bad: float) -> None:
     outputs = np.zeros((4, 5) if task.target == "classes" else 4, dtype=np.float32)
     outputs[0] = bad
@@ -100,6 +100,6 @@ def test_an_output_that_is_not_finite_is_never_a_good_score(task: object, bad: f
 
 
 def test_decisions() -> None:
-    assert decide(TASKS["sst"], np.array([[0, 3, 1.0, 0, 0]])).tolist() == [1]
-    assert decide(TASKS["qqp"], np.array([-0.1, 0.0, 0.1])).tolist() == [0, 0, 1]
-    assert decide(TASKS["sts"], np.array([5.5])).tolist() == [5.5]
+    assert decide(CS224N.by_name["sst"], np.array([[0, 3, 1.0, 0, 0]])).tolist() == [1]
+    assert decide(CS224N.by_name["qqp"], np.array([-0.1, 0.0, 0.1])).tolist() == [0, 0, 1]
+    assert decide(CS224N.by_name["sts"], np.array([5.5])).tolist() == [5.5]

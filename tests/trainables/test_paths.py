@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from trainables.config import HeadConfig, TrialConfig
 from trainables.parts import ConfigError
 from trainables.paths import assign, parse_assignments, parse_value, read_yaml, values_at
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 
-@given(st.sampled_from(["kind", "dropout"]), st.sampled_from([*TASKS, "*"]))
+@given(st.sampled_from(["kind", "dropout"]), st.sampled_from([*CS224N.by_name, "*"]))
 def test_an_assignment_changes_its_places_alone(key: str, task: str) -> None:
     value = "mlp" if key == "kind" else 0.25
     before = TrialConfig()
     after = before.override({f"heads.{task}.{key}": value})
-    for name in TASKS:
+    for name in CS224N.by_name:
         expected = {**before.heads[name].model_dump(), key: value} if task in (name, "*") else before.heads[name].model_dump()
         assert after.heads[name] == HeadConfig(**expected)
     assert {**after.to_tree(), "heads": None} == {**before.to_tree(), "heads": None}

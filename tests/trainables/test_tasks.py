@@ -1,12 +1,15 @@
-import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from trainables.tasks import QQP, SST, STS, TASKS, best_report, leaderboard_score, mean_score
+from trainables.parts import ConfigError, parse_part
+from trainables.tasks import CS224N, QQP, SST, STS, TaskSet, best_report, read_tasks
 
 METRICS = st.fixed_dictionaries(
     {"sst_accuracy": st.floats(0, 1), "qqp_accuracy": st.floats(0, 1), "sts_pearson": st.floats(-1, 1), "loss": st.floats()}
@@ -15,19 +18,19 @@ METRICS = st.fixed_dictionaries(
 
 @given(METRICS)
 def test_the_leaderboards_score_lies_between_0_and_1_and_grows_with_each_metric(metrics: dict[str, float]) -> None:
-    score = leaderboard_score(metrics)
+    score = CS224N.score_of(metrics)
     assert 0 <= score <= 1
-    for task in TASKS.values():
-        assert leaderboard_score({**metrics, task.metric_key: 1.0}) >= score
-        assert mean_score({**metrics, task.metric_key: 1.0}) >= mean_score(metrics)
+    for task in CS224N.tasks:
+        assert CS224N.score_of({**metrics, task.metric_key: 1.0}) >= score
+        assert CS224N.mean_of({**metrics, task.metric_key: 1.0}) >= CS224N.mean_of(metrics)
 
 
 def test_scores_of_some_metrics() -> None:
     metrics = {"sst_accuracy": 0.5, "qqp_accuracy": 0.8, "sts_pearson": 0.6}
-    assert leaderboard_score(metrics) == pytest.approx((0.5 + 0.8 + 0.8) / 3)
-    assert mean_score(metrics) == pytest.approx(1.9 / 3)
-    assert leaderboard_score({"sst_accuracy": 1, "qqp_accuracy": 1, "sts_pearson": 1}) == 1
-    assert leaderboard_score({"sst_accuracy": 0, "qqp_accuracy": 0, "sts_pearson": -1}) == 0
+    assert CS224N.score_of(metrics) == pytest.approx((0.5 + 0.8 + 0.8) / 3)
+    assert CS224N.mean_of(metrics) == pytest.approx(1.9 / 3)
+    assert CS224N.score_of({"sst_accuracy": 1, "qqp_accuracy": 1, "sts_pearson": 1}) == 1
+    assert CS224N.score_of({"sst_accuracy": 0, "qqp_accuracy": 0, "sts_pearson": -1}) == 0
 
 
 REPORTS = st.lists(
@@ -58,20 +61,99 @@ def test_a_score_on_part_of_dev_never_beats_one_on_all_of_it() -> None:
 
 def test_a_missing_metric_is_named() -> None:
     with pytest.raises(KeyError, match="sts_pearson"):
-        leaderboard_score({"sst_accuracy": 0.5, "qqp_accuracy": 0.8})
+        CS224N.score_of({"sst_accuracy": 0.5, "qqp_accuracy": 0.8})
 
 
 def test_the_tasks_are_what_the_leaderboard_says() -> None:
-    assert list(TASKS) == ["sst", "qqp", "sts"]
-    assert [task.metric_key for task in TASKS.values()] == ["sst_accuracy", "qqp_accuracy", "sts_pearson"]
-    assert [task.is_pair for task in TASKS.values()] == [False, True, True]
-    assert [(task.label_low, task.label_high) for task in TASKS.values()] == [(0, 4), (0, 1), (0, 5)]
-    assert [task.num_outputs for task in TASKS.values()] == [5, 1, 1]
+    assert list(CS224N.by_name) == ["sst", "qqp", "sts"]
+    assert [task.metric_key for task in CS224N.tasks] == ["sst_accuracy", "qqp_accuracy", "sts_pearson"]
+    assert [task.is_pair for task in CS224N.tasks] == [False, True, True]
+    assert [(task.label_low, task.label_high) for task in CS224N.tasks] == [(0, 4), (0, 1), (0, 5)]
+    assert [task.num_outputs for task in CS224N.tasks] == [5, 1, 1]
     assert (SST.target, QQP.target, STS.target) == ("classes", "binary", "score")
 
 
 def test_nobody_can_change_a_task() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        SST.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        SST.name = "other"
     with pytest.raises(TypeError):
-        TASKS["other"] = SST  # type: ignore[index]
+        CS224N.by_name["other"] = SST  # type: ignore[index]
+
+
+TASK = {
+    "name": "cfimdb",
+    "title": "CFIMDB",
+    "sentence_columns": ["sentence"],
+    "label_column": "sentiment",
+    "target": "binary",
+    "metric": "accuracy",
+    "file_stem": "ids-cfimdb",
+}
+
+
+def problems_of(tree: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        parse_part(TaskSet, tree)
+    return error.value.problems
+
+
+def test_tasks_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"tasks": [SST.model_dump(mode="json"), TASK]}), encoding="utf-8")
+    tasks = read_tasks(tmp_path / "tasks.yaml")
+    assert tasks.names == ("sst", "cfimdb")
+    assert tasks.tasks[0] == SST
+    assert (tasks.by_name["cfimdb"].num_outputs, tasks.by_name["cfimdb"].prediction_name) == (1, "cfimdb")
+    assert tasks.score_of({"sst_accuracy": 0.5, "cfimdb_accuracy": 0.9}) == pytest.approx(0.7)
+
+
+def test_a_score_that_is_not_given_takes_correlations_to_0_and_1() -> None:
+    tasks = TaskSet(tasks=CS224N.tasks)
+    metrics = {"sst_accuracy": 0.5, "qqp_accuracy": 0.8, "sts_pearson": 0.6}
+    assert tasks.score_of(metrics) == pytest.approx(CS224N.score_of(metrics))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"metric": "pearson"}, "metric must be pearson for target=score, accuracy otherwise"),
+        ({"num_classes": 3}, "num_classes is for target=classes"),
+        ({"target": "classes"}, "num_classes is for target=classes, and needed there, but got classes, None"),
+        ({"target": "score", "metric": "pearson"}, "label_range is for target=score, and needed there"),
+        ({"target": "score", "metric": "pearson", "label_range": [5, 0]}, "a lower and a higher number"),
+        ({"label_column": "sentence"}, "each column may stand once"),
+        ({"name": "Big Name"}, "tasks.0.name"),
+        ({"sentence_columns": ["a", "b", "c"]}, "tasks.0.sentence_columns"),
+        ({"file_stem": "../x"}, "tasks.0.file_stem"),
+        ({"metrik": "f1"}, "unknown key (did you mean metric?)"),
+    ],
+)
+def test_a_task_that_makes_no_sense_is_refused(change: dict[str, Any], problem: str) -> None:
+    [found] = problems_of({"tasks": [{**TASK, **change}]})
+    assert found.startswith("tasks.0")
+    assert problem in found
+
+
+def test_tasks_must_differ_and_the_score_must_know_them() -> None:
+    [twice] = problems_of({"tasks": [TASK, {**TASK, "name": "other"}]})
+    assert "each task needs a file_stem of its own, but got ids-cfimdb 2 times" in twice
+    [unknown] = problems_of({"tasks": [TASK], "score": "cfimdb_acuracy / 2"})
+    assert "'cfimdb_acuracy' is no metric (did you mean cfimdb_accuracy?)" in unknown
+    [constant] = problems_of({"tasks": [TASK], "score": "1"})
+    assert "score must read a metric" in constant
+    [code] = problems_of({"tasks": [TASK], "score": "open('x')"})
+    assert "must stand here" in code
+
+
+def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yaml"
+    path.write_text(
+        "score: a_accuracy\ntasks:\n- name: a\n  title: A\n  sentence_columns: [t]\n  label_column: l\n"
+        "  target: binary\n  metric: acuracy\n  file_stem: a\n- name: b\n  title: B\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError) as error:
+        read_tasks(path)
+    assert [problem.split(": ")[0] for problem in error.value.problems[:2]] == [f"{path} line 8", f"{path} line 10"]
+    assert all(problem.startswith(f"{path} line 10: tasks.1.") for problem in error.value.problems[1:])
+    with pytest.raises(ConfigError, match="no such file"):
+        read_tasks(tmp_path / "none.yaml")

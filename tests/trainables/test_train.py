@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from trainables.config import TrialConfig
 from trainables.encoder_files import find_encoder
 from trainables.paths import write_yaml
+from trainables.tasks import SST, STS
 from trainables.train import app
 from trainables.trainer import Trainer
 
@@ -49,6 +50,37 @@ def test_the_config_of_its_best_model_gives_the_same_score_again(config_file: Pa
     assert first.exit_code == second.exit_code == 0
     assert first.output == second.output
     assert first.output.startswith("best score")
+
+
+def test_tasks_of_ones_own(small_folder: Path, tmp_path: Path) -> None:
+    """Two of the three and two others: one with commas and no ids, one of seven classes."""
+    data = tmp_path / "data"
+    shutil.copytree(small_folder, data)
+    for split, num_rows in (("train", 20), ("dev", 6)):
+        lines = [f'"a film, number {row}",{row % 2}' for row in range(num_rows)]
+        (data / f"films-{split}.csv").write_text("\n".join(["text,good", *lines, ""]), encoding="utf-8")
+        lines = [f"{row}\twhat is {row}\t{row % 7}" for row in range(num_rows)]
+        (data / f"days-{split}.csv").write_text("\n".join(["id\tquestion\tday", *lines, ""]), encoding="utf-8")
+    films = {"name": "films", "title": "Films", "sentence_columns": ["text"], "label_column": "good", "target": "binary"}
+    films |= {"metric": "accuracy", "file_stem": "films", "separator": "comma", "id_column": None}
+    days = {"name": "days", "title": "Days", "sentence_columns": ["question"], "label_column": "day", "target": "classes"}
+    days |= {"num_classes": 7, "metric": "accuracy", "file_stem": "days"}
+    ours = [STS.model_dump(mode="json"), films, SST.model_dump(mode="json"), days]
+    tasks = {"tasks": ours, "score": "(films_accuracy + days_accuracy + sts_pearson) / 3"}
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump(tasks), encoding="utf-8")
+    sets = ("encoder.name=tiny", "data.batch_size=4", "budget_examples=48", "num_reports=2", "objective.smart.enabled=true")
+    options = [option for text in sets for option in ("--set", text)]
+    result = train("--tasks", tmp_path / "tasks.yaml", "--data", data, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"score +sts +films +sst +days +loss", result.output)
+    [_, last] = json.loads((tmp_path / "out" / "metrics.json").read_text())["reports"]
+    assert last["score"] == pytest.approx((last["films_accuracy"] + last["days_accuracy"] + last["sts_pearson"]) / 3)
+    assert {"loss_sts", "loss_films", "loss_sst", "loss_days"} <= set(last)
+    again = train("--config", tmp_path / "out" / "best" / "config.yaml", "--quiet")
+    assert f"best score {last['score']:.4f}" in again.output
+    refused = train("--tasks", tmp_path / "tasks.yaml", *options)
+    assert refused.exit_code == 2
+    assert "sample: it has rows for sst, qqp, sts as they are by default, not for films, days" in refused.output
 
 
 def test_data_and_set_change_the_config(small_folder: Path) -> None:

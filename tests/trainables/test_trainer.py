@@ -8,7 +8,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.parts import ConfigError
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 from trainables.trainer import Diverged, Metrics, Trainer
 
 CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
@@ -208,7 +208,7 @@ def test_loading_something_else_is_refused_by_name(small_config: TrialConfig, tm
 def test_the_sum_of_losses_counts_a_batch_of_each_task(small_config: TrialConfig) -> None:
     trainer = Trainer(small_config.override(CASES["sum_of_losses"]))
     trainer.advance()
-    assert trainer.position.taken == dict.fromkeys(TASKS, 4)
+    assert trainer.position.taken == dict.fromkeys(CS224N.by_name, 4)
     assert trainer.position.step == 1
 
 

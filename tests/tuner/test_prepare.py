@@ -12,7 +12,7 @@ from trainables.config import TrialConfig
 from trainables.inputs import absolute_encoder
 from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 from tuner import prepare as module
 from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume
@@ -33,7 +33,7 @@ def write_task(folder: Path, task: Any, num_rows: dict[str, int] = ROWS) -> None
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
-    for task in TASKS.values():
+    for task in CS224N.tasks:
         write_task(folder, task)
     return folder
 
@@ -170,7 +170,7 @@ def test_a_search_goes_on_with_what_may_change(data: Path, tmp_path: Path) -> No
 def test_changed_data_are_refused_by_file_with_both_hashes(data: Path, tmp_path: Path) -> None:
     plan = prepare({}, set_texts=[TINY], data=str(data))
     folder = begin(tmp_path, plan)
-    write_task(data, TASKS["qqp"], {"train": 13})
+    write_task(data, CS224N.by_name["qqp"], {"train": 13})
     with pytest.raises(DataChangedError) as caught:
         prepare_resume(folder, {}, None, Problems())
     [problem] = caught.value.problems

@@ -285,7 +285,7 @@ def shown(client: Any, uri: str, done: Search) -> dict[int | None, Any]:
     return held_runs(client, "done")
 
 
-def test_everything_of_a_finished_search_stands_in_mlflow(done: Search, shown: dict[int | None, Any]) -> None:
+def test_everything_of_a_finished_search_stands_in_mlflow(client: Any, done: Search, shown: dict[int | None, Any]) -> None:
     held = shown
     parent, record = held[None], done.ledger.record(0)
     assert [held[n].info.status for n in (None, 0, 1, 2)] == ["FINISHED", "FINISHED", "FINISHED", "FAILED"]

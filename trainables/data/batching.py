@@ -20,7 +20,7 @@ class Batch:
     Pairs that are read apart (`bi`) come as all first sentences, then all second ones: twice as many sequences as examples.
 
     Attributes:
-        task: name of the task.
+        task: whose rows they are.
         token_ids: int64 `[total_tokens]`.
         segment_ids: int64 `[total_tokens]`: 1 for the second sentence of a pair that is read at once, else 0.
         lengths: int64 `[num_sequences]` in numpy, tokens of each sequence; the encoder plans from it on the CPU.
@@ -28,7 +28,7 @@ class Batch:
         labels: float32 `[num_examples]`, or None.
     """
 
-    task: str
+    task: Task
     token_ids: torch.Tensor
     segment_ids: torch.Tensor
     lengths: np.ndarray
@@ -58,7 +58,7 @@ def gather(table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: Pa
     token_ids = table.tokens[np.repeat(starts, lengths) + places].astype(np.int64)
     segment_ids = (places >= np.repeat(first_lengths, lengths)).astype(np.int64)
     return Batch(
-        task=task.name,
+        task=task,
         token_ids=torch.from_numpy(token_ids),
         segment_ids=torch.from_numpy(segment_ids),
         lengths=lengths,

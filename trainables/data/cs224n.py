@@ -1,4 +1,4 @@
-"""One CS224N file to rows: tab-separated, quoted as `csv` and pandas read it, columns found by name."""
+"""One file to rows: separated by tabs, as CS224N's are, or commas; quoted as `csv` and pandas read it; columns found by name."""
 
 import csv
 import hashlib
@@ -15,6 +15,7 @@ from trainables.parts import nearest
 from trainables.tasks import Task
 
 _END = "\x00end of file\x00\n"
+_SEPARATORS = {"tab": "\t", "comma": ","}
 
 
 @dataclass
@@ -63,7 +64,7 @@ def read_file(path: Path, task: Task, *, labelled: bool) -> FileRows:
     text = _decode(raw, out)
     if text is None:
         return out
-    rows = _csv_rows(text, out)
+    rows = _csv_rows(text, out, _SEPARATORS[task.separator])
     _, header = next(rows, (1, []))
     if not _check_header(header, _columns(task, labelled), out):
         return out
@@ -94,7 +95,7 @@ def parse_label(text: str, task: Task) -> float:
 
 
 def _columns(task: Task, labelled: bool) -> list[str]:
-    return ["id", *task.sentence_columns, *([task.label_column] if labelled else [])]
+    return [*([task.id_column] if task.id_column else []), *task.sentence_columns, *([task.label_column] if labelled else [])]
 
 
 def _decode(raw: bytes, out: FileRows) -> str | None:
@@ -115,12 +116,12 @@ def _decode(raw: bytes, out: FileRows) -> str | None:
     return text
 
 
-def _csv_rows(text: str, out: FileRows) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(text: str, out: FileRows, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows and the line on which each starts; a quote that is never closed is a problem."""
     if not text.endswith("\n"):
         text += "\n"
     # csv takes the end of the file for a closing quote; a last line of our own tells whether it did.
-    reader = csv.reader(itertools.chain(io.StringIO(text, newline=""), [_END]), delimiter="\t")
+    reader = csv.reader(itertools.chain(io.StringIO(text, newline=""), [_END]), delimiter=separator)
     line = 1
     try:
         for cells in reader:
@@ -156,7 +157,7 @@ def _add_row(out: FileRows, task: Task, line: int, cells: list[str], header: lis
     if empty:
         out.left_out.append(LeftOut(out.path.name, line, ", ".join(empty), "empty"))
         return
-    if any("\n" in value and "\t" in value for value in values):
+    if any("\n" in value and _SEPARATORS[task.separator] in value for value in values) and task.separator == "tab":
         out.problems.append(f"{place}: a quoted cell runs over tabs and line ends, so a quote is missing or too many")
         return
     if out.labels is not None:
@@ -165,6 +166,6 @@ def _add_row(out: FileRows, task: Task, line: int, cells: list[str], header: lis
         except ValueError as error:
             out.problems.append(f"{place}, column {task.label_column}: {error}")
             return
-    out.ids.append(values[0])
-    for column, value in zip(out.sentences, values[1:], strict=True):
+    out.ids.append(values.pop(0) if task.id_column else str(out.num_rows))
+    for column, value in zip(out.sentences, values, strict=True):
         column.append(value)

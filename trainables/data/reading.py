@@ -13,7 +13,7 @@ from trainables.data.rows import DataError, DataSet, LeftOut, Rows, Split
 from trainables.data.sample import SAMPLE_SHA256, make_sample
 from trainables.files import sha256_of
 from trainables.parts import nearest
-from trainables.tasks import TASKS, Task
+from trainables.tasks import CS224N, Task, TaskSet
 
 SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test-student"}
 MAX_PROBLEMS_PER_FILE = 10
@@ -21,20 +21,20 @@ MAX_PROBLEMS_PER_FILE = 10
 __all__ = ["DataError", "DataSet", "LeftOut", "Rows", "Split", "hash_source", "load_rows", "normalise_text"]
 
 
-def load_rows(config: DataConfig) -> DataSet:
+def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
     """All rows that `config.source` holds; normalised if `config.normalise_text` says so.
 
     Raises:
         DataError: the folder or a file is missing or is not as it should be; every mistake of every file at once.
     """
-    data_set = _sample() if config.source == SAMPLE_SOURCE else _read_folder(source_folder(config))
+    data_set = _sample(tasks) if config.source == SAMPLE_SOURCE else _read_folder(source_folder(config), tasks)
     if config.normalise_text:
         for by_split in data_set.splits.values():
             by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
     return data_set
 
 
-def hash_source(config: DataConfig) -> dict[str, str]:
+def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
     """The `hashes` of the source's `DataSet`, without reading its rows.
 
     Raises:
@@ -42,7 +42,7 @@ def hash_source(config: DataConfig) -> dict[str, str]:
     """
     if config.source == SAMPLE_SOURCE:
         return {SAMPLE_SOURCE: SAMPLE_SHA256}
-    return {path.name: sha256_of(path) for path, _, _ in _files_of(source_folder(config))}
+    return {path.name: sha256_of(path) for path, _, _ in _files_of(source_folder(config), tasks)}
 
 
 def source_folder(config: DataConfig) -> Path:
@@ -69,16 +69,22 @@ def normalise_text(text: str) -> str:
     return " ".join(text.split())
 
 
-def _sample() -> DataSet:
-    splits = make_sample()
+def _sample(tasks: TaskSet) -> DataSet:
+    made = make_sample()
+    strangers = [task.name for task in tasks.tasks if CS224N.by_name.get(task.name) != task]
+    if strangers:
+        raise DataError(
+            [f"{SAMPLE_SOURCE}: it has rows for {', '.join(made)} as they are by default, not for {', '.join(strangers)}"]
+        )
+    splits = {name: made[name] for name in tasks.names}
     num_rows = sum(rows.num_rows for by_split in splits.values() for rows in by_split.values())
     return DataSet(splits, [], {SAMPLE_SOURCE: num_rows}, {SAMPLE_SOURCE: SAMPLE_SHA256}, None)
 
 
-def _read_folder(folder: Path) -> DataSet:
-    splits: dict[str, dict[Split, Rows]] = {name: {} for name in TASKS}
+def _read_folder(folder: Path, tasks: TaskSet) -> DataSet:
+    splits: dict[str, dict[Split, Rows]] = {name: {} for name in tasks.names}
     files = []
-    for path, task, split in _files_of(folder):
+    for path, task, split in _files_of(folder, tasks):
         file = read_file(path, task, labelled=split != "test")
         splits[task.name][split] = file.rows()
         files.append(file)
@@ -94,10 +100,10 @@ def _read_folder(folder: Path) -> DataSet:
     )
 
 
-def _files_of(folder: Path) -> list[tuple[Path, Task, Split]]:
+def _files_of(folder: Path, tasks: TaskSet) -> list[tuple[Path, Task, Split]]:
     """The files of all tasks; a test file only where there is one."""
     files, problems = [], []
-    for task in TASKS.values():
+    for task in tasks.tasks:
         for split, suffix in SPLIT_FILES.items():
             path = folder / f"{task.file_stem}-{suffix}.csv"
             if path.is_file():

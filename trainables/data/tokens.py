@@ -22,10 +22,22 @@ from trainables.data.rows import LeftOut, Rows, Split
 from trainables.data.wordpiece import SequenceMaker
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.files import cache_folder, write_atomically
-from trainables.tasks import TASKS, Task
+from trainables.tasks import CS224N, Task, TaskSet
 
 FORMAT_VERSION = 1
 """Raise it whenever the same rows and settings would give other tokens, or another layout."""
+
+_DECIDE_TOKENS = {
+    "name",
+    "sentence_columns",
+    "label_column",
+    "target",
+    "num_classes",
+    "label_range",
+    "file_stem",
+    "id_column",
+    "separator",
+}
 
 SCHEMA = pa.schema(
     [("id", pa.string()), ("tokens", pa.large_list(pa.int32())), ("first_length", pa.int32()), ("label", pa.float32())]
@@ -101,7 +113,7 @@ class TokenStore:
         return (task, split) in self.tables
 
 
-def tokenise(data: DataConfig, encoder: EncoderConfig) -> TokenStore:
+def tokenise(data: DataConfig, encoder: EncoderConfig, tasks: TaskSet = CS224N) -> TokenStore:
     """The tokens of a source under an encoder's tokenizer: mapped from the cache, or made first.
 
     Two processes that start at once make them once.  A file that is damaged is made again.
@@ -111,8 +123,8 @@ def tokenise(data: DataConfig, encoder: EncoderConfig) -> TokenStore:
         EncoderError: the encoder cannot be found, or its tokenizer is not BERT's.
     """
     files = find_encoder(encoder.name)
-    hashes = hash_source(data)
-    key = store_key(data, encoder, files.tokenizer_sha256, hashes)
+    hashes = hash_source(data, tasks)
+    key = store_key(data, encoder, tasks, files.tokenizer_sha256, hashes)
     path = cache_folder() / "tokens" / f"{key}.arrow"
     store = open_store(path, key)
     if store is not None:
@@ -121,16 +133,17 @@ def tokenise(data: DataConfig, encoder: EncoderConfig) -> TokenStore:
     with FileLock(path.with_suffix(".lock")):
         store = open_store(path, key)
         if store is None:
-            store = _build(path, key, data, encoder, files)
+            store = _build(path.parent, data, encoder, tasks, files)
     assert store is not None, f"{path}: just written, but not readable"
     return store
 
 
-def store_key(data: DataConfig, encoder: EncoderConfig, tokenizer_sha256: str, hashes: dict[str, str]) -> str:
+def store_key(data: DataConfig, encoder: EncoderConfig, tasks: TaskSet, tokenizer_sha256: str, hashes: dict[str, str]) -> str:
     """The hash, in hex, of all that decides the tokens."""
     parts = {
         "format": FORMAT_VERSION,
         "files": hashes,
+        "tasks": [task.model_dump(mode="json", include=_DECIDE_TOKENS) for task in tasks.tasks],
         "tokenizer": tokenizer_sha256,
         "max_tokens": data.max_tokens,
         "normalise_text": data.normalise_text,
@@ -159,14 +172,14 @@ def open_store(path: Path, key: str) -> TokenStore | None:
     )
 
 
-def _build(path: Path, key: str, data: DataConfig, encoder: EncoderConfig, files: EncoderFiles) -> TokenStore | None:
-    data_set = load_rows(data)
+def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSet, files: EncoderFiles) -> TokenStore | None:
+    data_set = load_rows(data, tasks)
     # The files may have changed since the key was made: what is stored must be what the key says.
-    key = store_key(data, encoder, files.tokenizer_sha256, data_set.hashes)
-    path = path.with_name(f"{key}.arrow")
+    key = store_key(data, encoder, tasks, files.tokenizer_sha256, data_set.hashes)
+    path = folder / f"{key}.arrow"
     maker = SequenceMaker(files, max_tokens=data.max_tokens, pair_encoding=encoder.pair_encoding)
     batches, splits = [], []
-    for task in TASKS.values():
+    for task in tasks.tasks:
         for split, rows in data_set.splits[task.name].items():
             batches.append(_record_batch(maker, task, rows))
             splits.append({"task": task.name, "split": split, "checksum": _checksum(_table(batches[-1]))})

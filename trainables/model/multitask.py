@@ -15,11 +15,11 @@ from trainables.encoder_files import EncoderFiles
 from trainables.model.encoder import Encoder
 from trainables.model.heads import HEADS, pair_features
 from trainables.model.pooling import POOLINGS
-from trainables.tasks import TASKS, Task
+from trainables.tasks import Task
 
 
 class MultitaskModel(nn.Module):
-    """BERT under three heads.
+    """BERT under a head for each task.
 
     Args:
         config: of the trial; `encoder` and `heads` are read.
@@ -34,7 +34,7 @@ class MultitaskModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder.from_file(files.config, files.weights, dropout=config.encoder.dropout)
-        self.heads = nn.ModuleDict({name: self._head(task, generator) for name, task in TASKS.items()})
+        self.heads = nn.ModuleDict({name: self._head(task, generator) for name, task in config.tasks.by_name.items()})
         self.encoder_stands_still = False
 
     def _head(self, task: Task, generator: torch.Generator) -> nn.Module:
@@ -85,7 +85,7 @@ class MultitaskModel(nn.Module):
         sentences = POOLINGS[pooling](hidden)
         by_task = torch.split(sentences, [len(batch.lengths) for batch in batches])
         return {
-            batch.task: self._predict(TASKS[batch.task], inner, generator) for batch, inner in zip(batches, by_task, strict=True)
+            batch.task.name: self._predict(batch.task, inner, generator) for batch, inner in zip(batches, by_task, strict=True)
         }
 
     def embed(self, batches: Sequence[Batch]) -> Tensor:

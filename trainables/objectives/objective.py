@@ -10,7 +10,6 @@ from trainables.data.batching import Batch
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import LOSSES
 from trainables.objectives.smart import smart_terms
-from trainables.tasks import TASKS
 
 
 class Objective:
@@ -35,7 +34,7 @@ class Objective:
             noise: generator of SMART's starting noise.
         """
         smart = self.config.smart
-        if not smart.enabled or all(smart.weights[batch.task] == 0 for batch in batches):
+        if not smart.enabled or all(smart.weights[batch.task.name] == 0 for batch in batches):
             return _plain_losses(model(batches, generator=masks), batches)
         masks_state = None if masks is None else masks.get_state()
         embeddings = model.embed(batches)
@@ -49,6 +48,6 @@ def _plain_losses(predictions: dict[str, Tensor], batches: Sequence[Batch]) -> d
     losses = {}
     for batch in batches:
         assert batch.labels is not None
-        inner = predictions[batch.task]
-        losses[batch.task] = LOSSES[TASKS[batch.task].target](inner, batch.labels.to(inner.device)).mean()
+        inner = predictions[batch.task.name]
+        losses[batch.task.name] = LOSSES[batch.task.target](inner, batch.labels.to(inner.device)).mean()
     return losses

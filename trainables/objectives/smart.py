@@ -21,7 +21,6 @@ from trainables.config import SmartConfig
 from trainables.data.batching import Batch
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import DIVERGENCES
-from trainables.tasks import TASKS
 
 
 def smart_terms(
@@ -52,12 +51,12 @@ def smart_terms(
     fixed = {task: predictions.detach() for task, predictions in clean.items()}
     start = torch.empty_like(embeddings).normal_(generator=noise).mul_(config.noise_std).requires_grad_()
     _rewind(masks, masks_state)
-    distance = _divergences(model(batches, generator=masks, embeddings=embeddings.detach() + start), fixed, reduce=torch.sum)
+    distance = _divergences(batches, model(batches, generator=masks, embeddings=embeddings.detach() + start), fixed, torch.sum)
     (gradient,) = torch.autograd.grad(torch.stack(list(distance.values())).sum(), start)
     unit_gradient = gradient / config.noise_std if config.noise_std else gradient  # without noise it is 0 already
     perturbation = start.detach() + config.step_size * ascent_direction(unit_gradient, config.epsilon)
     _rewind(masks, masks_state)
-    return _divergences(model(batches, generator=masks, embeddings=embeddings + perturbation), clean, reduce=torch.mean)
+    return _divergences(batches, model(batches, generator=masks, embeddings=embeddings + perturbation), clean, torch.mean)
 
 
 def ascent_direction(gradient: Tensor, epsilon: float) -> Tensor:
@@ -66,9 +65,10 @@ def ascent_direction(gradient: Tensor, epsilon: float) -> Tensor:
 
 
 def _divergences(
-    predictions: Mapping[str, Tensor], others: Mapping[str, Tensor], *, reduce: Callable[[Tensor], Tensor]
+    batches: Sequence[Batch], predictions: Mapping[str, Tensor], others: Mapping[str, Tensor], reduce: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    return {task: reduce(DIVERGENCES[TASKS[task].target](inner, others[task])) for task, inner in predictions.items()}
+    tasks = [batch.task for batch in batches]
+    return {task.name: reduce(DIVERGENCES[task.target](predictions[task.name], others[task.name])) for task in tasks}
 
 
 def _rewind(generator: torch.Generator | None, state: Tensor | None) -> None:

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from trainables.balancing.task_schedules import TASK_SCHEDULES, rows_a_round
 from trainables.config import PhaseConfig
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 ROWS = {"sst": 7, "qqp": 20, "sts": 5}
-some_tasks = st.lists(st.sampled_from(list(TASKS)), min_size=1, max_size=3, unique=True)
+some_tasks = st.lists(st.sampled_from(list(CS224N.by_name)), min_size=1, max_size=3, unique=True)
 
 
 def test_every_name_of_the_config_has_one() -> None:
@@ -38,7 +38,7 @@ def test_round_robin_takes_turns_in_order() -> None:
 
 def test_whole_dataset_sees_all_rows_of_one_task_then_of_the_next() -> None:
     schedule = TASK_SCHEDULES["whole_dataset_round_robin"]
-    turns = [schedule(step, list(TASKS), ROWS, 4)[0] for step in range(9 * 2)]
+    turns = [schedule(step, list(CS224N.by_name), ROWS, 4)[0] for step in range(9 * 2)]
     assert turns[:9] == ["sst"] * 2 + ["qqp"] * 5 + ["sts"] * 2
     assert turns[9:] == turns[:9]
     assert Counter(turns) == {"sst": 4, "qqp": 10, "sts": 4}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 Cells = list[list[object]]
 
@@ -22,11 +22,11 @@ def write_file(path: Path, header: list[str], rows: Cells) -> None:
 def write_good_folder(folder: Path) -> Path:
     """The six needed files and one test file, each with the rows of GOOD."""
     folder.mkdir(parents=True, exist_ok=True)
-    for task in TASKS.values():
+    for task in CS224N.tasks:
         for split in ("train", "dev"):
             rows = [[i, f"{split}{i}", *row] for i, row in enumerate(GOOD[task.name])]
             write_file(folder / f"{task.file_stem}-{split}.csv", ["", "id", *task.sentence_columns, task.label_column], rows)
-    sst = TASKS["sst"]
+    sst = CS224N.by_name["sst"]
     write_file(folder / "ids-sst-test-student.csv", ["", "id", *sst.sentence_columns], [[0, "t0", "so it goes"]])
     return folder
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trainables.config import DataConfig, EncoderConfig
 from trainables.data.batching import ExampleStream, evaluation_batches, gather
 from trainables.data.tokens import tokenise
-from trainables.tasks import QQP, SST, STS, TASKS
+from trainables.tasks import CS224N, QQP, SST, STS
 
 
 @pytest.fixture(scope="module", params=["cross", "bi"])
@@ -31,7 +31,7 @@ def one_by_one(table, rows, task, pair_encoding):
     return firsts + seconds
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("task", CS224N.tasks, ids=CS224N.by_name)
 @pytest.mark.parametrize("num_examples", [0, 1, 7])
 def test_gather_equals_row_by_row(store, task, num_examples):
     pair_encoding, tokens = store
@@ -43,7 +43,7 @@ def test_gather_equals_row_by_row(store, task, num_examples):
     assert batch.segment_ids.tolist() == [segment for _, segments in expected for segment in segments]
     assert batch.lengths.tolist() == [len(tokens) for tokens, _ in expected]
     assert batch.labels.tolist() == table.labels[rows].tolist()
-    assert (batch.task, batch.num_examples) == (task.name, num_examples)
+    assert (batch.task, batch.num_examples) == (task, num_examples)
     assert batch.token_ids.dtype == batch.segment_ids.dtype == torch.int64
     assert batch.lengths.dtype == np.int64
     assert batch.labels.dtype == torch.float32

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.data.cs224n import parse_label, read_file
-from trainables.tasks import QQP, SST, STS, TASKS
+from trainables.tasks import CS224N, QQP, SST, STS
 
 HEADER = "\tid\tsentence1\tsentence2\tsimilarity\n"
 
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path):
     assert "cannot be read" in read_file(tmp_path, SST, labelled=True).problems[0]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("task", CS224N.tasks, ids=CS224N.by_name)
 def test_labels_keep_to_their_range(task):
     assert parse_label(f"{task.label_low:g}", task) == task.label_low
     assert parse_label(f" {task.label_high:.1f}", task) == task.label_high

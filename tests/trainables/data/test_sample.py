@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.data.sample import SAMPLE_SHA256, make_captions, make_questions, make_review, make_sample, sample_sha256
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,13 @@ def test_its_sum_is_pinned(sample):
 
 
 def test_its_size_and_shape(sample):
-    assert list(sample) == list(TASKS)
+    assert list(sample) == list(CS224N.by_name)
     for name, splits in sample.items():
         assert {split: rows.num_rows for split, rows in splits.items()} == {"train": 1600, "dev": 300, "test": 100}
         ids = [row_id for rows in splits.values() for row_id in rows.ids]
         assert len(set(ids)) == len(ids)
         for split, rows in splits.items():
-            assert len(rows.sentences) == len(TASKS[name].sentence_columns)
+            assert len(rows.sentences) == len(CS224N.by_name[name].sentence_columns)
             assert {len(column) for column in rows.sentences} == {rows.num_rows}
             assert (rows.labels is None) == (split == "test")
 
@@ -44,7 +44,7 @@ def test_no_row_stands_twice(sample):
 
 def test_labels_keep_to_their_task(sample):
     for name, splits in sample.items():
-        task, labels = TASKS[name], splits["train"].labels
+        task, labels = CS224N.by_name[name], splits["train"].labels
         assert labels.dtype == np.float32
         assert labels.min() >= task.label_low
         assert labels.max() <= task.label_high

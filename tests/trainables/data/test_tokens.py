@@ -10,7 +10,7 @@ from trainables.data import tokens
 from trainables.data.reading import load_rows
 from trainables.data.tokens import open_store, tokenise
 from trainables.encoder_files import find_encoder
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_the_store_holds_the_rows(data, pair_encoding):
         assert (table.labels is None) == (expected.labels is None) == (split == "test")
         if table.labels is not None:
             assert table.labels.tolist() == expected.labels.tolist()
-        cross = not TASKS[name].is_pair or pair_encoding == "cross"
+        cross = not CS224N.by_name[name].is_pair or pair_encoding == "cross"
         for i, texts in enumerate(zip(*expected.sentences, strict=True)):
             ids = tokenizer.encode(*texts).ids if cross else [t for text in texts for t in tokenizer.encode(text).ids]
             assert table.tokens[table.offsets[i] : table.offsets[i + 1]].tolist() == ids
@@ -102,7 +102,7 @@ def test_sequences_are_cut_to_max_tokens(data):
     for pair_encoding in ("cross", "bi"):
         store = tokenise(data.model_copy(update={"max_tokens": 8}), EncoderConfig(name="tiny", pair_encoding=pair_encoding))
         for (name, _), table in store.tables.items():
-            bi = TASKS[name].is_pair and pair_encoding == "bi"
+            bi = CS224N.by_name[name].is_pair and pair_encoding == "bi"
             longest = (
                 np.maximum(table.first_lengths, table.sequence_lengths - table.first_lengths) if bi else table.sequence_lengths
             )
@@ -176,10 +176,10 @@ from trainables.data import tokens
 source, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 real = tokens.load_rows
 
-def counted(config):
+def counted(config, tasks):
     (folder / f"built-{number}").touch()
     time.sleep(0.3)  # longer than the others need to reach the lock
-    return real(config)
+    return real(config, tasks)
 
 tokens.load_rows = counted
 (folder / f"ready-{number}").touch()
@@ -199,5 +199,5 @@ def test_processes_that_start_at_once_make_it_once(data, tmp_path):
 
 def test_the_sample_is_known_without_being_made(monkeypatch):
     first = tokenise(DataConfig(), TINY)
-    monkeypatch.setattr(tokens, "load_rows", lambda _: pytest.fail("the sample was made again"))
+    monkeypatch.setattr(tokens, "load_rows", lambda *_: pytest.fail("the sample was made again"))
     assert same(first, tokenise(DataConfig(), TINY))

@@ -25,8 +25,8 @@ def test_one_pass_over_all_tasks_equals_a_pass_for_each(make_batch: Make, poolin
     together = model(batches, generator=None)
     assert {name: tuple(out.shape) for name, out in together.items()} == {"sst": (3, 5), "qqp": (2,), "sts": (4,)}
     for batch in batches:
-        alone = model([batch], generator=None)[batch.task]
-        torch.testing.assert_close(alone, together[batch.task], rtol=1e-4, atol=1e-5)
+        alone = model([batch], generator=None)[batch.task.name]
+        torch.testing.assert_close(alone, together[batch.task.name], rtol=1e-4, atol=1e-5)
 
 
 def test_an_example_is_alone_in_its_batch(make_batch: Make, pieces_of: Make) -> None:

@@ -8,7 +8,6 @@ from trainables.encoder_files import find_encoder
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import LOSSES
 from trainables.objectives.objective import Objective
-from trainables.tasks import TASKS
 
 
 def test_it_is_each_batchs_mean_loss(make_batch: Callable[..., Any]) -> None:
@@ -19,5 +18,5 @@ def test_it_is_each_batchs_mean_loss(make_batch: Callable[..., Any]) -> None:
     predictions = model(batches, generator=None)
     assert list(losses) == ["sst", "sts"]
     for batch in batches:
-        expected = LOSSES[TASKS[batch.task].target](predictions[batch.task], batch.labels).mean()
-        torch.testing.assert_close(losses[batch.task], expected)
+        expected = LOSSES[batch.task.target](predictions[batch.task.name], batch.labels).mean()
+        torch.testing.assert_close(losses[batch.task.name], expected)

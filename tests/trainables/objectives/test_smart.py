@@ -10,7 +10,7 @@ from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import DIVERGENCES
 from trainables.objectives.objective import Objective
 from trainables.objectives.smart import ascent_direction, smart_terms
-from trainables.tasks import TASKS
+from trainables.tasks import CS224N
 
 Make = Callable[..., Any]
 
@@ -45,15 +45,15 @@ def test_without_step_and_noise_it_is_the_plain_loss_and_gradient(batches: list[
     model, plain = build()
     _, smart = build(enabled=True, step_size=0.0, noise_std=0.0)
     one, two = losses(plain, model, batches), losses(smart, model, batches)
-    assert all(torch.equal(one[task], two[task]) for task in TASKS)
+    assert all(torch.equal(one[task], two[task]) for task in CS224N.by_name)
     for a, b in zip(gradients(model, one), gradients(model, two), strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_weight_0_is_the_plain_loss(batches: list[Any]) -> None:
     model, plain = build()
-    _, smart = build(enabled=True, weights=dict.fromkeys(TASKS, 0.0))
-    assert all(torch.equal(losses(plain, model, batches)[task], losses(smart, model, batches)[task]) for task in TASKS)
+    _, smart = build(enabled=True, weights=dict.fromkeys(CS224N.by_name, 0.0))
+    assert all(torch.equal(losses(plain, model, batches)[task], losses(smart, model, batches)[task]) for task in CS224N.by_name)
 
 
 def test_it_draws_the_masks_of_the_clean_pass_and_no_more(batches: list[Any]) -> None:
@@ -116,23 +116,23 @@ def test_the_step_goes_uphill(batches: list[Any]) -> None:
 
 def naive_terms(model: MultitaskModel, batch: Any, config: SmartConfig, masks: int, noise: int) -> torch.Tensor:
     """Equation 3 as it reads, one task, every pass with a generator of its own."""
-    divergence = DIVERGENCES[TASKS[batch.task].target]
-    clean = model([batch], generator=seeded(masks))[batch.task]
+    divergence = DIVERGENCES[batch.task.target]
+    clean = model([batch], generator=seeded(masks))[batch.task.name]
     start = torch.randn(model.embed([batch]).shape, generator=seeded(noise)) * config.noise_std
     start.requires_grad_()
-    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + start)[batch.task]
+    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + start)[batch.task.name]
     (gradient,) = torch.autograd.grad(divergence(moved, clean.detach()).sum(), start)
     gradient = gradient / config.noise_std
     worst = start.detach() + config.step_size * gradient / (gradient.abs().max(dim=1).values[:, None] + config.epsilon)
-    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + worst)[batch.task]
+    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + worst)[batch.task.name]
     return divergence(moved, clean).mean()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", CS224N.by_name)
 def test_equals_a_plain_implementation_in_value_and_gradient(task: str, batches: list[Any]) -> None:
-    batch = next(batch for batch in batches if batch.task == task)
+    batch = next(batch for batch in batches if batch.task.name == task)
     model, plain = build()
-    _, smart = build(enabled=True, step_size=0.1, noise_std=0.01, weights=dict.fromkeys(TASKS, 2.0))
+    _, smart = build(enabled=True, step_size=0.1, noise_std=0.01, weights=dict.fromkeys(CS224N.by_name, 2.0))
     ours = losses(smart, model, [batch])
     theirs = {task: losses(plain, model, [batch])[task] + 2.0 * naive_terms(model, batch, smart.config.smart, masks=1, noise=2)}
     torch.testing.assert_close(ours[task], theirs[task])
