@@ -11,6 +11,7 @@ import typer
 
 from search_spaces.space import Space
 from trainables.config import TrialConfig
+from trainables.tasks import read_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,9 +47,15 @@ def test_make_targets_exist(command: str) -> None:
 
 
 def test_the_space_in_the_readme_is_one(tmp_path: Path) -> None:
-    (block,) = [block for language, block in BLOCKS if language == "yaml"]
+    [block, _] = [block for language, block in BLOCKS if language == "yaml"]
     (tmp_path / "space.yaml").write_text(block)
     assert Space.read(tmp_path / "space.yaml").problems(TrialConfig()) == []
+
+
+def test_the_tasks_in_the_readme_are_some(tmp_path: Path) -> None:
+    [_, block] = [block for language, block in BLOCKS if language == "yaml"]
+    (tmp_path / "tasks.yaml").write_text(block)
+    assert read_tasks(tmp_path / "tasks.yaml").names == ("sst", "qqp", "sts", "cfimdb")
 
 
 def test_files_named_are_there() -> None:

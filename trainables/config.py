@@ -5,123 +5,22 @@ Same config, same machine, same number of threads: same numbers.  No torch here,
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
+from trainables.config_parts import (
+    BalancingConfig,
+    DataConfig,
+    EncoderConfig,
+    HeadConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    PhaseConfig,
+)
 from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
 from trainables.paths import assign, read_yaml
 from trainables.tasks import CS224N, CS224N_NAME, TaskSet, read_tasks
-
-PACKAGED_ENCODER = "packaged"
-TINY_ENCODER = "tiny"
-SAMPLE_SOURCE = "sample"
-HUB_SOURCE = "hub"
-Weight = Annotated[float, Field(ge=0)]
-
-
-class DataConfig(Part):
-    """Which rows a trial sees and how they become tokens."""
-
-    source: str = Field(SAMPLE_SOURCE, min_length=1, description="`sample`, `hub`, or a folder with the CS224N files")
-    max_tokens: int = Field(
-        128, ge=8, le=512, description="longest sequence, special tokens included; pairs are cut longest first"
-    )
-    normalise_text: bool = Field(False, description="CS224N's rule: lower-case, and `. ? , '` set apart by spaces")
-    batch_size: int = Field(16, ge=1, le=4096, description="examples of one task in one optimizer step")
-
-
-class EncoderConfig(Part):
-    """The BERT under the heads."""
-
-    name: str = Field(PACKAGED_ENCODER, min_length=1, description="`packaged`, `tiny`, a folder, or a Hugging Face name")
-    pair_encoding: Literal["cross", "bi"] = Field(
-        "cross", description="`cross`: [CLS] a [SEP] b [SEP] read at once; `bi`: a and b read apart (studentbert 5.3)"
-    )
-    pooling: Literal["cls", "mean"] = Field("cls", description="tokens to sentence (best_fit A.1)")
-    dropout: float = Field(0.1, ge=0, lt=1, description="inside the encoder, after embeddings, attention and dense layers")
-
-
-class HeadConfig(Part):
-    """The head of one task."""
-
-    kind: Literal["linear", "mlp"] = Field("linear", description="`mlp` has one hidden layer with ReLU (studentbert 4.1)")
-    hidden_size: int | None = Field(None, ge=1, le=4096, description="width of the mlp's hidden layer; 32 where not given")
-    dropout: float = Field(0.3, ge=0, lt=1, description="before each linear layer of the head (best_fit 5, three_headed 4.2)")
-
-    @model_validator(mode="after")
-    def _hidden_size_belongs_to_mlp(self) -> "HeadConfig":
-        if self.kind == "linear" and self.hidden_size is not None:
-            raise ValueError(f"hidden_size is for kind=mlp alone, but got kind=linear, hidden_size={self.hidden_size}")
-        return self
-
-
-class SmartConfig(Part):
-    """SMART's smoothness-inducing adversarial regularizer (Jiang et al. 2020, https://arxiv.org/abs/1911.03437)."""
-
-    enabled: bool = Field(False, description="add the regularizer to the loss")
-    weights: dict[str, Weight] = Field(default_factory=dict, description="lambda of each task; 1 where not given")
-    step_size: float = Field(
-        0.1, ge=0, le=10, description="eta: length of the one ascent step, per token in the inf-norm (see docs/decisions/0003)"
-    )
-    noise_std: float = Field(1e-3, ge=0, le=1, description="sigma: standard deviation of the starting noise")
-    epsilon: float = Field(1e-6, gt=0, le=1, description="added to the norm that the gradient is divided by")
-
-
-class ObjectiveConfig(Part):
-    """What is added to the plain losses (cross-entropy, binary cross-entropy, squared error)."""
-
-    smart: SmartConfig = SmartConfig()
-
-
-class BalancingConfig(Part):
-    """How the tasks' losses meet."""
-
-    loss_weights: dict[str, Weight] = Field(default_factory=dict, description="factor of each task's loss; 1 where not given")
-
-
-class OptimizerConfig(Part):
-    """Optimizer, learning-rate schedule and clipping."""
-
-    name: Literal["adamw"] = Field("adamw", description="AdamW (Loshchilov & Hutter 2019)")
-    lr: float = Field(1e-5, gt=0, le=1, description="peak learning rate of the encoder")
-    head_lr_scale: float = Field(1.0, gt=0, le=10_000, description="learning rate of the heads over that of the encoder")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; biases and layer norms are spared")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    eps: float = Field(1e-6, gt=0, le=1)
-    lr_schedule: Literal["constant", "linear", "cosine", "slanted_triangular"] = Field(
-        "constant", description="course of the learning rate over each phase"
-    )
-    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the phase in which the rate climbs")
-    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient to this 2-norm; null: never")
-
-    @model_validator(mode="after")
-    def _triangle_needs_a_slope(self) -> "OptimizerConfig":
-        if self.lr_schedule == "slanted_triangular" and self.warmup_fraction == 0:
-            raise ValueError("warmup_fraction > 0 must hold for lr_schedule=slanted_triangular, but got warmup_fraction=0.0")
-        return self
-
-
-class PhaseConfig(Part):
-    """One stretch of training: which tasks, whose turn when, for how much of the budget, and what may move."""
-
-    tasks: tuple[str, ...] = Field((), strict=False, description="tasks that train; all where not given")
-    task_schedule: Literal["sum_of_losses", "round_robin", "whole_dataset_round_robin"] = Field(
-        "round_robin",
-        description="`sum_of_losses`: a batch of every task in each step; `round_robin`: a batch of one task a step, in turn; "
-        "`whole_dataset_round_robin`: all rows of one task, then of the next (studentbert 4.1, 4.3; best_fit 4.4)",
-    )
-    share: float = Field(1.0, gt=0, le=1, description="share of the budget; the shares of all phases add up to 1")
-    trainable: Literal["everything", "heads"] = Field("everything", description="`heads`: the encoder stands still")
-    lr: float | None = Field(None, gt=0, le=1, description="peak learning rate of this phase; null: optimizer.lr")
-
-    @field_validator("tasks")
-    @classmethod
-    def _tasks_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(tasks)) != len(tasks):
-            raise ValueError(f"each task may stand once, but got {', '.join(tasks)}")
-        return tasks
 
 
 class TrialConfig(Part):
@@ -162,7 +61,7 @@ class TrialConfig(Part):
 
     @model_validator(mode="after")
     def _tasks_are_known(self) -> "TrialConfig":
-        problems = unknown_tasks(self.model_dump(), self.tasks.names)
+        problems = unknown_tasks(self.model_dump(), self.tasks.names) or misfits(self)
         if problems:
             raise ConfigError(problems)
         return self
@@ -202,7 +101,14 @@ class TrialConfig(Part):
         return self.parse(assign(self.to_tree(), assignments))
 
 
-BY_TASK: Mapping[str, Any] = {"heads": {}, "objective.smart.weights": 1.0, "balancing.loss_weights": 1.0}
+BY_TASK: Mapping[str, Any] = {
+    "data.train_share": 1.0,
+    "heads": {},
+    "objective.losses": "default",
+    "objective.smart.weights": 1.0,
+    "objective.contrastive.weights": 0.0,
+    "balancing.loss_weights": 1.0,
+}
 """Where a config says something of each task -> what holds for a task that is not named there."""
 
 
@@ -239,12 +145,65 @@ def unknown_tasks(tree: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         if isinstance(phase, Mapping) and isinstance(phase.get("tasks"), list | tuple)
     ]
     found += [(f"phases.{index}.tasks", name) for index, tasks in by_phase for name in tasks]
+    found += [
+        (f"phases.{index}.round_share", name)
+        for index, phase in enumerate(phases if isinstance(phases, list | tuple) else ())
+        for part in _part_at(phase, "round_share")
+        if isinstance(part, Mapping)
+        for name in part
+    ]
     empty = [f"phases.{index}.tasks: a task must stand here" for index, tasks in by_phase if not tasks]
     return empty + [
         f"{path}: {name!r} is no task{nearest(str(name), names)}; tasks are {', '.join(names)}"
         for path, name in found
         if name not in names
     ]
+
+
+def misfits(config: TrialConfig) -> list[str]:
+    """A sentence for each combination that makes no sense: options that a task, or the rest of the config, cannot have."""
+    out = []
+    apart = config.encoder.pair_encoding == "bi"
+    for name, task in config.tasks.by_name.items():
+        head, loss, pulled = config.heads[name], config.objective.losses[name], config.objective.contrastive.weights[name]
+        if head.of_two_sentences and not (task.is_pair and apart):
+            out.append(
+                f"heads.{name}.kind={head.kind} compares two sentences that are read apart: it needs a task of pairs and "
+                f"encoder.pair_encoding=bi, but got {config.encoder.pair_encoding}"
+            )
+        if head.kind in ("cosine", "compress_expand") and task.target != "score":
+            out.append(f"heads.{name}.kind={head.kind} gives a score, but {name} asks for {task.target}")
+        if head.kind == "conv1d" and task.is_pair and apart:
+            out.append(f"heads.{name}.kind=conv1d reads one sequence, but pairs are read apart (encoder.pair_encoding=bi)")
+        if head.output == "relu" and head.kind in ("cosine", "compress_expand"):
+            out.append(f"heads.{name}.output=relu changes nothing: kind={head.kind} never falls below the lowest label")
+        if head.output != "identity" and task.target != "score":
+            out.append(f"heads.{name}.output={head.output} is for scores, but {name} asks for {task.target}")
+        if loss == "ordered_cross_entropy" and task.target != "classes":
+            out.append(f"objective.losses.{name}={loss} is for ordered classes, but {name} asks for {task.target}")
+        if pulled and not (task.is_pair and apart and task.target != "classes"):
+            out.append(
+                f"objective.contrastive.weights.{name} must be 0 unless {name} is a task of pairs with yes or no or a score, "
+                f"read apart (encoder.pair_encoding=bi), but got {pulled:g}"
+            )
+    for number, phase in enumerate(config.phases):
+        if phase.round_share and phase.task_schedule != "whole_dataset_round_robin":
+            out.append(
+                f"phases.{number}.round_share is for task_schedule=whole_dataset_round_robin, but got {phase.task_schedule}"
+            )
+        poolings = {name: config.heads[name].pooling or config.encoder.pooling for name in phase.tasks}
+        without = [n for n in phase.tasks if config.heads[n].kind == "cosine" and poolings[n] != "attention"]
+        if phase.trainable == "heads" and without:
+            out.append(
+                f"phases.{number}.trainable=heads: the head of {', '.join(without)} (kind=cosine) has no weights that could train"
+            )
+        is_mixed = len(phase.tasks) == 1 or phase.task_schedule == "sum_of_losses"
+        if config.balancing.gradients == "pcgrad" and not is_mixed:
+            out.append(
+                f"balancing.gradients=pcgrad needs steps of several tasks, phases.{number}.task_schedule=sum_of_losses, "
+                f"but got {phase.task_schedule}"
+            )
+    return out
 
 
 def _part_at(tree: Any, path: str) -> list[Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.config import PACKAGED_ENCODER, TINY_ENCODER
+from trainables.config_parts import PACKAGED_ENCODER, TINY_ENCODER
 from trainables.encoder_weights import ACTIVATIONS, weight_problems
 from trainables.files import cache_folder, sha256_of, write_atomically
 from trainables.parts import nearest

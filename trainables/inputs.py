@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.config import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER, TrialConfig
+from trainables.config import TrialConfig
+from trainables.config_parts import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER
 from trainables.data.reading import load_rows
+from trainables.data.rows import training_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.parts import ConfigError, Problems
@@ -44,6 +46,8 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
             f"data.max_tokens <= {files.max_positions} must hold for encoder {config.encoder.name}, "
             f"but got {config.data.max_tokens}"
         )
+    if files is not None:
+        problems.add(*_too_many_frozen(config, files))
     if store is None and not problems:
         store = problems.attempt(lambda: tokenise(config.data, config.encoder, config.tasks))
     elif store is None:
@@ -56,6 +60,15 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
     return Inputs(config, files, store)
 
 
+def _too_many_frozen(config: TrialConfig, files: EncoderFiles) -> list[str]:
+    return [
+        f"phases.{number}.frozen_layers <= {files.num_layers} must hold for encoder {config.encoder.name}, "
+        f"but got {phase.frozen_layers}"
+        for number, phase in enumerate(config.phases)
+        if phase.frozen_layers > files.num_layers
+    ]
+
+
 def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
     """The config with `budget_examples` filled in: one pass over all training rows of the tasks that its phases train.
 
@@ -63,7 +76,7 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
         ConfigError: a task that trains has no training rows, one has no dev rows, or there are more reports than examples.
     """
     trained = [name for name in config.tasks.names if any(name in phase.tasks for phase in config.phases)]
-    rows = {name: store.table(name, "train").num_rows for name in trained}
+    rows = {name: len(training_rows(store.table(name, "train").num_rows, config.data.train_share[name])) for name in trained}
     problems = [f"{config.data.source}: no training rows for {name}" for name, count in rows.items() if count == 0]
     problems += [
         f"{config.data.source}: no dev rows for {name}" for name in config.tasks.names if store.table(name, "dev").num_rows == 0

@@ -1,4 +1,4 @@
-"""AdamW over parameter groups: encoder and heads, with and without weight decay; clipping; its state as named tensors."""
+"""AdamW or Lion over parameter groups: encoder and all else, with and without weight decay; clipping; state as named tensors."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,38 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.config import OptimizerConfig
+from trainables.config_parts import OptimizerConfig
+from trainables.lion import Lion
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
+_BETA2 = {"adamw": 0.999, "lion": 0.99}
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) over the trainable weights of `encoder` and `heads`.
+    """AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or `Lion` over the trainable weights.
 
-    Biases and layer norms are spared from decay.  The fused kernel is six times as fast on a CPU.  A weight without a gradient
-    (the head of a task that had no turn, an encoder that stands still) is not touched, decay included.
+    Biases and layer norms are spared from decay.  AdamW's fused kernel is six times as fast on a CPU.  A weight without a
+    gradient (the head of a task that had no turn, an encoder that stands still) is not touched, decay included.
 
     Args:
-        model: its weights' names start with `encoder.` or `heads.`.
+        model: the names of the encoder's weights start with `encoder.`; all others train at the heads' rate.
         config: the trial's `optimizer`; the rates are set by `set_lr`.
     """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            groups.setdefault((name.startswith("heads."), weight.ndim > 1), []).append(weight)
-    optimizer = torch.optim.AdamW(
+            groups.setdefault((name.startswith("encoder."), weight.ndim > 1), []).append(weight)
+    optimizer = _optimizer(
         [
             {
                 "params": weights,
-                "lr_scale": config.head_lr_scale if of_heads else 1.0,
+                "lr_scale": 1.0 if of_encoder else config.head_lr_scale,
                 "weight_decay": config.weight_decay if decays else 0.0,
             }
-            for (of_heads, decays), weights in groups.items()
+            for (of_encoder, decays), weights in groups.items()
         ],
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-        fused=True,
+        config,
     )
     rows = RowGradients()
     optimizer.register_step_pre_hook(rows.make_dense)
@@ -45,8 +44,15 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     return optimizer
 
 
+def _optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    betas = (config.beta1, _BETA2[config.name] if config.beta2 is None else config.beta2)
+    if config.name == "lion":
+        return Lion(groups, lr=config.lr, betas=betas)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+
+
 class RowGradients:
-    """Lets AdamW, whose every step moves every weight, train a table whose gradient comes as a few rows.
+    """Lets an optimizer, whose every step moves every weight, train a table whose gradient comes as a few rows.
 
     The rows are put into a dense gradient that is kept and of which only those rows are cleared again.  The numbers are those of
     a dense gradient; what is spared is to allocate and clear the whole table, and to read it for norm and clipping.
@@ -104,10 +110,9 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimizer's state as tensors named `exp_avg.encoder.layers.0.query.weight`; empty before the first step."""
     return {
-        f"{key}.{name}": optimizer.state[weight][key]
+        f"{key}.{name}": tensor
         for name, weight in model.named_parameters()
-        if weight in optimizer.state
-        for key in _STATE
+        for key, tensor in optimizer.state.get(weight, {}).items()
     }
 
 
@@ -115,6 +120,7 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
     """Puts back what `optimizer_tensors` gave."""
     optimizer.state.clear()
     for name, weight in model.named_parameters():
-        if f"step.{name}" in tensors:
-            # Cloned off the mapped file: an aligned copy gives the same last digits as the tensor that was saved.
-            optimizer.state[weight] = {key: tensors[f"{key}.{name}"].to(weight.device, copy=True) for key in _STATE}
+        # Cloned off the mapped file: an aligned copy gives the same last digits as the tensor that was saved.
+        names = {key: f"{key}.{name}" for key in _STATE if f"{key}.{name}" in tensors}
+        if names:
+            optimizer.state[weight] = {key: tensors[full].to(weight.device, copy=True) for key, full in names.items()}

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from trainables.balancing.loss_weights import BALANCING_FILE
 from trainables.checkpoints import (
     MANIFEST,
     keep_newest,
@@ -28,11 +29,13 @@ from trainables.checkpoints import (
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
 from trainables.inputs import check_unchanged
+from trainables.objectives.bregman import TEACHER_FILE
+from trainables.steps import Metrics
 from trainables.tasks import best_report
-from trainables.trainer import Metrics, Trainer
+from trainables.trainer import Trainer
 
 NUM_KEPT = 2
-_STATE_FILES = ("optimizer.safetensors", "generators.safetensors", "state.json", MANIFEST)
+_STATE_FILES = ("optimizer.safetensors", BALANCING_FILE, TEACHER_FILE, "generators.safetensors", "state.json", MANIFEST)
 
 
 class TrialSession:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainables.formulas import evaluate_formula, names_in
 from trainables.parts import ConfigError, Part, nearest, parse_part
@@ -105,7 +105,7 @@ class TaskSet(Part):
     """The tasks that a search is about, and how their metrics make one score.
 
     Attributes:
-        tasks: in the order in which schedules take their turns.
+        tasks: in the order in which schedules take their turns; where they are read, `sst`, `qqp` or `sts` stands for that task.
         score: formula over the tasks' metric keys; what is searched.
     """
 
@@ -113,6 +113,17 @@ class TaskSet(Part):
     score: str = Field(
         "", description="formula over metrics such as sst_accuracy; empty: the mean, Pearson r taken as (r + 1) / 2"
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _known_by_name(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, list | tuple):
+            return tasks
+        known = {task.name: task for task in (SST, QQP, STS)}
+        unknown = [task for task in tasks if isinstance(task, str) and task not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no known task{nearest(unknown[0], known)}; known are {', '.join(known)}")
+        return [known[task] if isinstance(task, str) else task for task in tasks]
 
     @model_validator(mode="after")
     def _names_differ_and_the_formula_knows_them(self) -> "TaskSet":

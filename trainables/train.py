@@ -20,7 +20,8 @@ from trainables.paths import parse_assignments, write_yaml
 from trainables.tasks import TaskSet, best_report
 
 if TYPE_CHECKING:
-    from trainables.trainer import Metrics, Trainer
+    from trainables.steps import Metrics
+    from trainables.trainer import Trainer
 
 EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
 NUM_ROWS_SHOWN = 10

@@ -8,18 +8,21 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainables.balancing.loss_weights import weighted_sum
-from trainables.balancing.task_schedules import TASK_SCHEDULES, rows_a_round
-from trainables.config import PhaseConfig, TrialConfig
+from trainables.balancing.gradients import Gradients, pcgrad, take_gradients
+from trainables.balancing.loss_weights import BALANCING_FILE, LossWeights
+from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, rows_a_round
+from trainables.config import TrialConfig
+from trainables.config_parts import PhaseConfig
 from trainables.data.batching import Batch, ExampleStream, gather
+from trainables.data.rows import training_rows
 from trainables.data.tokens import TokenStore
 from trainables.evaluation import evaluate
 from trainables.inputs import differences, open_inputs
@@ -27,50 +30,21 @@ from trainables.lr_schedules import LR_SCHEDULES
 from trainables.memory import keep_freed_memory
 from trainables.model.files import save_model
 from trainables.model.multitask import MultitaskModel
+from trainables.objectives.bregman import TEACHER_FILE, teacher_of
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import read_yaml
+from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
 
-Metrics = dict[str, float]
-"""One report: plain numbers by name (see `Trainer.advance`)."""
+SEEDS = {"init": 1, "order": 2, "dropout": 3, "noise": 4, "turns": 5, "projections": 6}
+"""What is drawn at random; each has its own stream, made of the config's seed and this number.
 
-SEEDS = {"init": 1, "order": 2, "dropout": 3, "noise": 4}
-"""What is drawn at random; each has its own stream, made of the config's seed and this number."""
+Turns and PCGrad's projections are drawn anew from it and the step's number in each step.
+"""
 
 
 class Diverged(RuntimeError):  # noqa: N818 - it is the name of how a trial ends
     """A loss, a gradient or a prediction is no finite number; the message names the step and the task."""
-
-
-@dataclass
-class Position:
-    """How far the loop has come; with weights, optimizer, generators and history, all of its state.
-
-    Attributes:
-        examples: training examples seen.
-        tokens: tokens of those.
-        step: optimizer steps.
-        phase: number of the phase of the last step.
-        step_in_phase: steps of that phase.
-        taken: rows taken of each task.
-    """
-
-    examples: int = 0
-    tokens: int = 0
-    step: int = 0
-    phase: int = 0
-    step_in_phase: int = 0
-    taken: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step measured: the weighted loss, each task's loss, the gradient's norm before clipping, the learning rate."""
-
-    loss: float
-    task_losses: dict[str, float]
-    grad_norm: float
-    lr: float
 
 
 class Trainer:
@@ -97,13 +71,18 @@ class Trainer:
         with _threads(config.num_threads):
             self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.loss_weights = LossWeights(config.balancing, config.tasks.by_name).to(self.device)
+        self.trained = nn.ModuleDict({**dict(self.model.named_children()), "loss_weights": self.loss_weights})
+        self.optimizer = build_optimizer(self.trained, config.optimizer)
         self.objective = Objective(config.objective)
+        self.teacher = teacher_of(self.model, config.objective.bregman)
         self.tables = {name: self.store.table(name, "train") for name in self.config.tasks.names}
+        shares = config.data.train_share
+        self.rows = {name: training_rows(table.num_rows, shares[name]) for name, table in self.tables.items()}
         self.streams = {
-            name: ExampleStream(table.num_rows, seed=(config.seed, SEEDS["order"], index))
-            for index, (name, table) in enumerate(self.tables.items())
-            if table.num_rows
+            name: ExampleStream(len(rows), seed=(config.seed, SEEDS["order"], index))
+            for index, (name, rows) in enumerate(self.rows.items())
+            if len(rows)
         }
         self.masks = self._generator("dropout", self.device)
         self.noise = self._generator("noise", self.device)
@@ -133,7 +112,8 @@ class Trainer:
             `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start);
             `score`, `mean_score` and each task's metric, such as `sst_accuracy`, on `dev_share` of dev; since the last report:
             `loss` (weighted, mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term),
-            `grad_norm` (mean, before clipping), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`;
+            `grad_norm` (mean, before clipping), with PCGrad `conflict_share` and `gradient_change_sst` and so on (means, see
+            `balancing.gradients`), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`;
             `lr` of the last step.
 
         Raises:
@@ -157,28 +137,65 @@ class Trainer:
             raise Diverged(f"step {self.position.step}: predictions of dev are not finite")
         metrics: Metrics = {"report": len(self.history) + 1, "budget": due}
         metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share, **scores}
-        metrics |= _summary(results) if results else {key: self.history[-1][key] for key in _SUMMARY_KEYS}
-        metrics |= _speed(before, self.position, trained - started, evaluated - trained)
+        metrics |= summary(results) if results else {key: self.history[-1][key] for key in SUMMARY_KEYS}
+        metrics |= speed(before, self.position, trained - started, evaluated - trained)
         self.history.append(metrics)
         return dict(metrics)
 
     def _step(self) -> StepResult:
         """One optimizer step: choose tasks, forward, objective, balance, clip, step."""
         phase = self._phase()
-        tasks = TASK_SCHEDULES[phase.task_schedule](
-            self.position.step_in_phase, phase.tasks, self._rows_a_round(phase), self.config.data.batch_size
-        )
+        tasks = TASK_SCHEDULES[phase.task_schedule](self._turn(phase))
         batches = [self._next_batch(task) for task in tasks]
-        losses = self.objective(self.model, batches, masks=self.masks, noise=self.noise)
-        loss = weighted_sum(losses, self.config.balancing.loss_weights)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = clip_gradients(self.model.parameters(), self.config.optimizer.max_grad_norm)
-        result = self._measure(loss, losses, grad_norm, lr=self._lr(phase, sum(batch.num_examples for batch in batches)))
+        apart = self.config.balancing.gradients == "pcgrad" and len(batches) > 1
+        loss, losses, diagnostics = self._backward_apart(batches) if apart else (*self._backward(batches), {})
+        grad_norm = clip_gradients(self.trained.parameters(), self.config.optimizer.max_grad_norm)
+        lr = self._lr(phase, sum(batch.num_examples for batch in batches))
+        result = self._measure(loss, losses, grad_norm, diagnostics, lr=lr)
         set_lr(self.optimizer, result.lr)
         self.optimizer.step()
         self._count(batches)
+        if self.teacher is not None:
+            self.teacher.follow(self.model, self.position.examples / self.budget)
         return result
+
+    def _backward(self, batches: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds the gradient of the weighted loss of some tasks; gives that loss, and each task's own."""
+        losses = self.objective(self.model, batches, masks=self.masks, noise=self.noise, teacher=self.teacher)
+        loss: Tensor = self.loss_weights(losses)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), {task: inner.detach() for task, inner in losses.items()}
+
+    def _backward_apart(self, batches: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """As `_backward`, with PCGrad between the tasks, and its diagnostics.
+
+        Each task has a pass of its own: through a joint one, every task's gradient would be taken through all tokens.
+        """
+        weights = list(self.trained.parameters())
+        total = torch.zeros((), device=self.device)
+        losses: dict[str, Tensor] = {}
+        gradients: dict[str, Gradients] = {}
+        for batch in batches:
+            loss, of_task = self._backward([batch])
+            total, losses = total + loss, losses | of_task
+            gradients[batch.task.name] = take_gradients(weights)
+        rng = np.random.default_rng(np.random.SeedSequence((self.config.seed, SEEDS["projections"], self.position.step)))
+        return total, losses, pcgrad(weights, gradients, rng)
+
+    def _turn(self, phase: PhaseConfig) -> Turn:
+        start, end = self._ends_of_phase()
+        return Turn(
+            step=self.position.step_in_phase,
+            examples=self.position.examples - start,
+            num_examples=end - start,
+            tasks=phase.tasks,
+            num_rows={name: len(rows) for name, rows in self.rows.items()},
+            rows_a_round=self._rows_a_round(phase),
+            batch_size=self.config.data.batch_size,
+            epochs=phase.epochs,
+            seed=(self.config.seed, SEEDS["turns"], self.position.phase),
+        )
 
     def _phase(self) -> PhaseConfig:
         """The phase that the next step belongs to, entered if it is a new one."""
@@ -186,8 +203,7 @@ class Trainer:
         if number != self.position.phase:
             self.position.phase, self.position.step_in_phase = number, 0
         phase = self.config.phases[number]
-        if self.model.encoder_stands_still != (phase.trainable == "heads"):
-            self.model.set_trainable(phase.trainable)
+        self.model.set_trainable(phase.trainable, phase.frozen_layers)
         return phase
 
     def _phase_ends(self) -> list[int]:
@@ -195,25 +211,32 @@ class Trainer:
         shares = np.cumsum([phase.share for phase in self.config.phases])
         return [*(round(float(share) * self.budget) for share in shares[:-1]), self.budget]
 
-    def _rows_a_round(self, phase: PhaseConfig) -> dict[str, int]:
+    def _ends_of_phase(self) -> tuple[int, int]:
+        """Examples of the whole run at which the phase of the position starts and ends."""
         ends = [0, *self._phase_ends()]
-        num_examples = ends[self.position.phase + 1] - ends[self.position.phase]
-        return rows_a_round({name: table.num_rows for name, table in self.tables.items()}, phase.tasks, num_examples)
+        return ends[self.position.phase], ends[self.position.phase + 1]
+
+    def _rows_a_round(self, phase: PhaseConfig) -> dict[str, int]:
+        start, end = self._ends_of_phase()
+        num_rows = {name: math.ceil(len(rows) * phase.round_share.get(name, 1.0)) for name, rows in self.rows.items()}
+        return rows_a_round(num_rows, phase.tasks, end - start)
 
     def _next_batch(self, task: str) -> Batch:
-        rows = self.streams[task].take(self.config.data.batch_size)
+        rows = self.rows[task][self.streams[task].take(self.config.data.batch_size)]
         return gather(
             self.tables[task], rows, task=self.config.tasks.by_name[task], pair_encoding=self.config.encoder.pair_encoding
         )
 
-    def _measure(self, loss: Tensor, losses: dict[str, Tensor], grad_norm: Tensor, *, lr: float) -> StepResult:
+    def _measure(
+        self, loss: Tensor, losses: dict[str, Tensor], grad_norm: Tensor, diagnostics: dict[str, Tensor], *, lr: float
+    ) -> StepResult:
         """The step's numbers, fetched from the device at once.
 
         Raises:
             Diverged: one is not finite; weights are as they were before the step.
         """
-        values = torch.stack([loss.detach(), grad_norm, *(inner.detach() for inner in losses.values())]).tolist()
-        result = StepResult(values[0], dict(zip(losses, values[2:], strict=True)), values[1], lr)
+        values = fetch({"loss": loss, "norm": grad_norm}, losses, diagnostics)
+        result = StepResult(values[0]["loss"], values[1], values[0]["norm"], lr, values[2])
         names = {f"the loss of {task}": value for task, value in result.task_losses.items()}
         names |= {"the loss": result.loss, f"the gradient's norm ({', '.join(losses)})": result.grad_norm}
         for name, value in names.items():
@@ -226,8 +249,7 @@ class Trainer:
 
         So neither the first step of a warm-up nor the last of a decay is lost to a rate of 0.
         """
-        ends = [0, *self._phase_ends()]
-        start, end = ends[self.position.phase], ends[self.position.phase + 1]
+        start, end = self._ends_of_phase()
         progress = min((self.position.examples + num_examples / 2 - start) / (end - start), 1.0)
         config = self.config.optimizer
         return (phase.lr or config.lr) * LR_SCHEDULES[config.lr_schedule](progress, config.warmup_fraction)
@@ -242,10 +264,15 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Writes all of the state into a folder, which is made.
 
-        The files of `save_model`, `optimizer.safetensors`, `generators.safetensors` and `state.json`.
+        The files of `save_model`, `optimizer.safetensors`, `generators.safetensors` and `state.json`; where there is a teacher,
+        `teacher.safetensors`; where the weights of losses are learnt, `balancing.safetensors`.
         """
         self.save_model(folder)
-        save_file(optimizer_tensors(self.optimizer, self.model), folder / "optimizer.safetensors")
+        save_file(optimizer_tensors(self.optimizer, self.trained), folder / "optimizer.safetensors")
+        if learnt := self.loss_weights.state_dict():
+            save_file(learnt, folder / BALANCING_FILE)
+        if self.teacher is not None:
+            self.teacher.save(folder / TEACHER_FILE)
         generators = {"dropout": self.masks.get_state(), "noise": self.noise.get_state()}
         save_file(generators, folder / "generators.safetensors")
         state = {"position": asdict(self.position), "history": self.history, "made_from": self._made_from()}
@@ -261,14 +288,18 @@ class Trainer:
         Raises:
             ValueError: config, a data file or the encoder is another one; names it.
         """
-        saved_config = read_yaml(folder / "config.yaml")
+        saved_config = TrialConfig.parse(read_yaml(folder / "config.yaml")).to_tree()  # what is new since then has its default
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         problems = [f"config {line}" for line in differences(saved_config, self.config.to_tree())]
         problems += [f"{line}" for line in differences(state["made_from"], self._made_from())]
         if problems:
             raise ValueError(f"{folder} was made from something else (there, here):\n" + "\n".join(problems))
         self.model.load_weights(folder)
-        load_optimizer_tensors(self.optimizer, self.model, load_file(folder / "optimizer.safetensors"))
+        load_optimizer_tensors(self.optimizer, self.trained, load_file(folder / "optimizer.safetensors"))
+        if self.loss_weights.state_dict():
+            self.loss_weights.load_state_dict(load_file(folder / BALANCING_FILE))
+        if self.teacher is not None:
+            self.teacher.load(folder / TEACHER_FILE)
         generators = load_file(folder / "generators.safetensors")
         self.masks.set_state(generators["dropout"].clone())
         self.noise.set_state(generators["noise"].clone())
@@ -281,30 +312,6 @@ class Trainer:
         """Sums of what the run started from."""
         encoder = {"weights": self.files.weights_sha256, "tokenizer": self.files.tokenizer_sha256}
         return {"data": dict(self.store.hashes), "encoder": encoder}
-
-
-_SUMMARY_KEYS = ("loss", "grad_norm", "lr")
-
-
-def _summary(results: Sequence[StepResult]) -> Metrics:
-    """Means over steps; each task's over the steps in which it had a turn."""
-    out = {
-        "loss": float(np.mean([result.loss for result in results])),
-        "grad_norm": float(np.mean([result.grad_norm for result in results])),
-        "lr": results[-1].lr,
-    }
-    for task in dict.fromkeys(task for result in results for task in result.task_losses):
-        out[f"loss_{task}"] = float(np.mean([r.task_losses[task] for r in results if task in r.task_losses]))
-    return out
-
-
-def _speed(before: Position, after: Position, train_seconds: float, eval_seconds: float) -> Metrics:
-    return {
-        "train_seconds": train_seconds,
-        "eval_seconds": eval_seconds,
-        "examples_per_second": (after.examples - before.examples) / train_seconds,
-        "tokens_per_second": (after.tokens - before.tokens) / train_seconds,
-    }
 
 
 @contextmanager

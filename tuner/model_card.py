@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config import PACKAGED_ENCODER, TrialConfig
+from trainables.config import TrialConfig
+from trainables.config_parts import PACKAGED_ENCODER
 from trainables.tasks import CS224N
 from tuner.records import TrialRecord
 

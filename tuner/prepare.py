@@ -8,7 +8,8 @@ from typing import Any
 
 from search_spaces.registry import find_space
 from search_spaces.space import GRID_POINTS, Space, widened
-from trainables.config import SAMPLE_SOURCE, TrialConfig, read_config
+from trainables.config import TrialConfig, read_config
+from trainables.config_parts import SAMPLE_SOURCE
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, absolute_source, changed_sums, open_inputs, with_absolute_paths

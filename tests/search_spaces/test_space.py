@@ -152,8 +152,8 @@ def test_what_is_set_by_hand_does_not_vary(path: str, left: int) -> None:
             "space s: optimizer.lr: input should be less than or equal to 1, but got 2",
         ),
         (
-            (Dimension("encoder.pooling", Categorical(("cls", "max"))),),
-            "space s: encoder.pooling: input should be 'cls' or 'mean', but got 'max'",
+            (Dimension("encoder.pooling", Categorical(("cls", "sum"))),),
+            "space s: encoder.pooling: input should be 'cls', 'mean', 'max' or 'attention', but got 'sum'",
         ),
         (
             (Dimension("optimizer.lr_schedule", Categorical(("slanted_triangular", "constant"))),),
@@ -168,7 +168,8 @@ def test_what_is_set_by_hand_does_not_vary(path: str, left: int) -> None:
         ),
         (
             (Dimension("heads.*.hidden_size", Int(1, 5), when={"heads.*.dropout": (0.3,)}),),
-            "space s: heads.sst: hidden_size is for kind=mlp alone, but got kind=linear, hidden_size=1",
+            "space s: heads.sst: hidden_size is for kind=mlp, conv1d, abs_difference, compress_expand "
+            "alone, but got kind=linear, hidden_size=1",
         ),
         (
             (KIND, Dimension("heads.*.hidden_size", Int(1, 5), when={"heads.*.kind": ("mpl", "lin")})),

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainables.config import DataConfig, TrialConfig
+from trainables.config import BY_TASK, TrialConfig
+from trainables.config_parts import DataConfig
 from trainables.parts import ConfigError
 from trainables.paths import read_yaml, values_at, write_yaml
 from trainables.tasks import CS224N, SST, STS, TaskSet
@@ -26,7 +27,7 @@ def phases(shares: list[float]) -> st.SearchStrategy[list[dict[str, Any]]]:
             {"share": st.just(share)},
             optional={
                 "tasks": st.lists(st.sampled_from(list(CS224N.by_name)), min_size=1, unique=True),
-                "task_schedule": st.sampled_from(["sum_of_losses", "round_robin", "whole_dataset_round_robin"]),
+                "task_schedule": st.sampled_from(["sum_of_losses", "round_robin", "random", "annealed"]),
                 "trainable": st.sampled_from(["everything", "heads"]),
                 "lr": st.none() | st.floats(1e-6, 1),
             },
@@ -43,7 +44,7 @@ TREES = st.fixed_dictionaries(
     optional={
         "data": st.fixed_dictionaries({}, optional={"source": st.text(min_size=1), "max_tokens": st.integers(8, 512)}),
         "encoder": st.fixed_dictionaries(
-            {}, optional={"pooling": st.sampled_from(["cls", "mean"]), "dropout": st.floats(0, 0.9)}
+            {}, optional={"pooling": st.sampled_from(["cls", "mean", "max", "attention"]), "dropout": st.floats(0, 0.9)}
         ),
         "heads": for_each_task(HEADS),
         "objective": st.fixed_dictionaries({"smart": st.fixed_dictionaries({"weights": for_each_task(st.floats(0, 100))})}),
@@ -72,8 +73,9 @@ def paths_of(tree: Any, path: str = "") -> list[str]:
     return [path, *(inner for key, value in tree.items() for inner in paths_of(value, f"{path}{key}."))]
 
 
+HIDDEN = "mlp, conv1d, abs_difference, compress_expand"
 MAPPINGS = paths_of(TrialConfig().to_tree())
-BY_TASK = ("heads.", "objective.smart.weights.", "balancing.loss_weights.")
+SAID_BY_TASK = [f"{path}." for path in BY_TASK]
 
 
 @settings(max_examples=60)
@@ -111,7 +113,7 @@ def test_a_config_is_frozen(part: str) -> None:
         TrialConfig().optimizer.lr = 1.0
 
 
-@pytest.mark.parametrize("path", [path for path in MAPPINGS if path not in BY_TASK])
+@pytest.mark.parametrize("path", [path for path in MAPPINGS if path not in SAID_BY_TASK])
 def test_an_unknown_key_is_named_with_the_nearest_wherever_it_stands(path: str) -> None:
     for key in values_at(TrialConfig().to_tree(), path[:-1])[0] if path else TrialConfig().to_tree():
         wrong = key + "x"
@@ -125,10 +127,10 @@ def test_an_unknown_key_is_named_with_the_nearest_wherever_it_stands(path: str) 
         assert caught.value.problems == [f"{path}{wrong}: there is no {wrong!r} to set (did you mean {key}?)"]
 
 
-@pytest.mark.parametrize("path", BY_TASK)
+@pytest.mark.parametrize("path", SAID_BY_TASK)
 def test_an_unknown_task_is_named_with_the_nearest(path: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        TrialConfig().override({path[:-1]: {"sst": 1.0, "qqp": 1.0, "stsb": 1.0} if path != "heads." else {"stsb": {}}})
+        TrialConfig().override({path[:-1]: {"stsb": BY_TASK[path[:-1]]}})
     assert caught.value.problems == [f"{path[:-1]}: 'stsb' is no task (did you mean sts?); tasks are sst, qqp, sts"]
 
 
@@ -147,7 +149,7 @@ def test_all_mistakes_come_at_once() -> None:
         "data.batch_size: input should be a valid integer, but got '16'",
         "data.max_tokens: input should be greater than or equal to 8, but got 4",
         "heads.qqp.knd: unknown key (did you mean kind?)",
-        "heads.sst: hidden_size is for kind=mlp alone, but got kind=linear, hidden_size=3",
+        f"heads.sst: hidden_size is for kind={HIDDEN} alone, but got kind=linear, hidden_size=3",
         "optimiser: unknown key (did you mean optimizer?)",
         "optimizer.lr: input should be a finite number, but got nan",
         "phases.0.tasks: each task may stand once, but got sst, sst",
@@ -176,7 +178,7 @@ def test_all_mistakes_come_at_once() -> None:
         ({"optimizer.lr": True}, "optimizer.lr: input should be a valid number, but got True"),
         ({"data.normalise_text": 1}, "data.normalise_text: input should be a valid boolean, but got 1"),
         ({"data": 3}, "data: input should be a valid dictionary or instance of DataConfig, but got 3"),
-        ({"encoder.pooling": "max"}, "encoder.pooling: input should be 'cls' or 'mean', but got 'max'"),
+        ({"encoder.pooling": "sum"}, "encoder.pooling: input should be 'cls', 'mean', 'max' or 'attention', but got 'sum'"),
         ({"phases.1.share": 0.5}, "phases.1.share: there is no '1' to set; known here: 0"),
         ({"optimizer.lr.peak": 1}, "optimizer.lr.peak: there is no 'peak' to set"),
         ({"optimizer.*.x": 1}, "optimizer.*.x: there is no 'x' to set"),
@@ -186,6 +188,47 @@ def test_a_broken_rule_is_told_with_its_place_and_value(assignments: dict[str, A
     with pytest.raises(ConfigError) as caught:
         TrialConfig().override(assignments)
     assert problem in caught.value.problems
+
+
+READ_APART = {"encoder.pair_encoding": "bi"}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "problem"),
+    [
+        ({"heads.sts.kind": "cosine"}, "heads.sts.kind=cosine compares two sentences that are read apart"),
+        ({**READ_APART, "heads.sst.kind": "abs_difference"}, "heads.sst.kind=abs_difference compares two sentences"),
+        ({**READ_APART, "heads.qqp.kind": "cosine"}, "heads.qqp.kind=cosine gives a score, but qqp asks for binary"),
+        ({**READ_APART, "heads.qqp.kind": "conv1d"}, "heads.qqp.kind=conv1d reads one sequence, but pairs are read apart"),
+        ({**READ_APART, "heads.sts.kind": "cosine", "heads.sts.output": "relu"}, "heads.sts.output=relu changes nothing"),
+        ({**READ_APART, "heads.sts.kind": "cosine", "phases.0.trainable": "heads"}, "phases.0.trainable=heads: the head of sts"),
+        ({"phases.0.round_share": {"qqp": 0.5}}, "phases.0.round_share is for task_schedule=whole_dataset_round_robin"),
+        ({"phases.0.round_share": {"nli": 0.5}}, "phases.0.round_share: 'nli' is no task"),
+        ({"heads.sst.output": "relu"}, "heads.sst.output=relu is for scores, but sst asks for classes"),
+        ({"objective.losses.sts": "ordered_cross_entropy"}, "objective.losses.sts=ordered_cross_entropy is for ordered classes"),
+        ({"objective.contrastive.weights.qqp": 1.0}, "objective.contrastive.weights.qqp must be 0 unless qqp is a task of pairs"),
+        ({**READ_APART, "objective.contrastive.weights.sst": 1.0}, "objective.contrastive.weights.sst must be 0 unless"),
+        ({"balancing.gradients": "pcgrad"}, "balancing.gradients=pcgrad needs steps of several tasks"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        TrialConfig().override(assignments)
+    assert [line for line in error.value.problems if line.startswith(problem)], error.value.problems
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        {**READ_APART, "heads.sts.kind": "cosine", "heads.qqp.kind": "abs_difference", "heads.sst.kind": "conv1d"},
+        {"heads.sts.output": "sigmoid", "objective.losses.sst": "ordered_cross_entropy", "heads.qqp.kind": "conv1d"},
+        {**READ_APART, "objective.contrastive.weights.qqp": 1.0, "objective.contrastive.weights.sts": 0.5},
+        {"balancing.gradients": "pcgrad", "phases.0.task_schedule": "sum_of_losses"},
+        {"balancing.gradients": "pcgrad", "phases.0.tasks": ["qqp"]},
+    ],
+)
+def test_what_makes_sense_together_is_not(assignments: dict[str, Any]) -> None:
+    TrialConfig().override(assignments)
 
 
 def test_what_is_not_said_of_a_task_is_the_default() -> None:

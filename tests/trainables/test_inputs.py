@@ -33,6 +33,15 @@ def test_sequences_longer_than_the_encoders_positions_are_refused(
         open_inputs(small_config)
 
 
+def test_more_frozen_layers_than_the_encoder_has_are_refused(small_config: TrialConfig) -> None:
+    def phases(*frozen_layers: int) -> TrialConfig:
+        return small_config.override({"phases": [{"share": 0.5, "frozen_layers": number} for number in frozen_layers]})
+
+    assert open_inputs(phases(0, 2)).files.num_layers == 2
+    with pytest.raises(ConfigError, match=r"^phases\.1\.frozen_layers <= 2 must hold for encoder tiny, but got 3$"):
+        open_inputs(phases(2, 3))
+
+
 def test_data_and_encoder_must_be_what_a_search_began_with(small_config: TrialConfig) -> None:
     opened = open_inputs(small_config)
     store, files = opened.store, opened.files

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import OptimizerConfig
+from trainables.config_parts import OptimizerConfig
 from trainables.lr_schedules import LR_SCHEDULES
 
 progresses, warmups = st.floats(0, 1), st.floats(0.01, 0.9)

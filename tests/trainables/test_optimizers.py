@@ -1,8 +1,12 @@
 import pytest
 import torch
 
-from trainables.config import OptimizerConfig
+from trainables.config_parts import OptimizerConfig
+from trainables.lion import Lion
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
+
+STATE = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "lion": {"exp_avg"}}
+NAMES = tuple(STATE)
 
 
 class Model(torch.nn.Module):
@@ -46,8 +50,32 @@ def test_groups_part_heads_from_encoder_and_spare_biases_and_norms() -> None:
     }
 
 
-def test_the_rows_of_a_sparse_gradient_train_as_a_dense_one() -> None:
-    config = OptimizerConfig(lr=1e-2, weight_decay=0.1)
+def test_what_is_not_of_the_encoder_trains_at_the_heads_rate() -> None:
+    model = Model()
+    model.loss_weights = torch.nn.ParameterDict({"sst": torch.nn.Parameter(torch.zeros(()))})
+    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, head_lr_scale=10.0, weight_decay=0.1))
+    (group,) = (group for group in optimizer.param_groups if any(w is model.loss_weights["sst"] for w in group["params"]))
+    assert (group["lr_scale"], group["weight_decay"]) == (10.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "betas"),
+    [
+        (OptimizerConfig(), (0.9, 0.999)),
+        (OptimizerConfig(name="lion"), (0.9, 0.99)),
+        (OptimizerConfig(name="lion", beta1=0.8, beta2=0.0), (0.8, 0.0)),
+        (OptimizerConfig(beta2=0.5), (0.9, 0.5)),
+    ],
+)
+def test_betas_are_those_of_the_optimizer_unless_given(config: OptimizerConfig, betas: tuple[float, float]) -> None:
+    optimizer = build_optimizer(Model(), config)
+    assert isinstance(optimizer, Lion if config.name == "lion" else torch.optim.AdamW)
+    assert all(group["betas"] == betas for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_rows_of_a_sparse_gradient_train_as_a_dense_one(name: str) -> None:
+    config = OptimizerConfig(name=name, lr=1e-2, weight_decay=0.1)
     one, two = Model(sparse=True), Model(sparse=False)
     norms = train(one, build_optimizer(one, config), 6), train(two, build_optimizer(two, config), 6)
     assert norms[0] == pytest.approx(norms[1])
@@ -55,15 +83,17 @@ def test_the_rows_of_a_sparse_gradient_train_as_a_dense_one() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_a_weight_without_gradient_stands_still() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_weight_without_gradient_stands_still(name: str) -> None:
     model = Model()
     before = model.heads["qqp"].weight.detach().clone()
-    train(model, build_optimizer(model, OptimizerConfig(lr=1e-2, weight_decay=0.5)), 3)
+    train(model, build_optimizer(model, OptimizerConfig(name=name, lr=1e-2, weight_decay=0.5)), 3)
     assert torch.equal(before, model.heads["qqp"].weight)
 
 
-def test_state_as_tensors_goes_on_bit_for_bit() -> None:
-    config = OptimizerConfig(lr=1e-2)
+@pytest.mark.parametrize("name", NAMES)
+def test_state_as_tensors_goes_on_bit_for_bit(name: str) -> None:
+    config = OptimizerConfig(name=name, lr=1e-2)
     one, two = Model(), Model()
     optimizer = build_optimizer(one, config)
     train(one, optimizer, 4)
@@ -73,6 +103,7 @@ def test_state_as_tensors_goes_on_bit_for_bit() -> None:
     load_optimizer_tensors(resumed, two, {name: tensor.clone() for name, tensor in tensors.items()})
     assert "exp_avg.encoder.words.weight" in tensors
     assert not any("qqp" in name for name in tensors)
+    assert {name.split(".")[0] for name in tensors} == STATE[config.name]
     train(one, optimizer, 3)
     train(two, resumed, 3)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import HeadConfig, TrialConfig
+from trainables.config import TrialConfig
+from trainables.config_parts import HeadConfig
 from trainables.parts import ConfigError
 from trainables.paths import assign, parse_assignments, parse_value, read_yaml, values_at
 from trainables.tasks import CS224N

@@ -12,7 +12,8 @@ from trainables.data.tokens import tokenise
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model
 from trainables.session import TrialSession
-from trainables.trainer import Metrics, Trainer
+from trainables.steps import Metrics
+from trainables.trainer import Trainer
 
 CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
 
@@ -97,6 +98,18 @@ def test_best_is_the_model_of_the_best_report_and_scores_it(small_config: TrialC
     config, model = load_model(session.best_folder)
     scores = evaluate(model, tokenise(config.data, config.encoder)).metrics
     assert scores == {key: best[key] for key in scores}
+
+
+def test_best_holds_the_model_and_no_state_of_training(small_config: TrialConfig, tmp_path: Path) -> None:
+    session = TrialSession(small_config.override({"objective.bregman.mu": 1.0}), tmp_path)
+    session.next_report()
+    state = {"optimizer.safetensors", "generators.safetensors", "teacher.safetensors", "state.json"}
+    in_checkpoint, in_best = (
+        {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+        for folder in (tmp_path / "checkpoints" / "report-0001", session.best_folder)
+    )
+    assert state <= in_checkpoint
+    assert in_best == in_checkpoint - state | {"metrics.json"}
 
 
 def test_best_is_made_again_after_a_kill_before_it_was(small_config: TrialConfig, tmp_path: Path) -> None:

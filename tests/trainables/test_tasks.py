@@ -106,6 +106,14 @@ def test_tasks_of_a_file(tmp_path: Path) -> None:
     assert tasks.score_of({"sst_accuracy": 0.5, "cfimdb_accuracy": 0.9}) == pytest.approx(0.7)
 
 
+def test_known_tasks_go_by_their_names() -> None:
+    tasks = parse_part(TaskSet, {"tasks": ["sts", TASK, "sst"]})
+    assert tasks.names == ("sts", "cfimdb", "sst")
+    assert (tasks.tasks[0], tasks.tasks[2]) == (STS, SST)
+    [unknown] = problems_of({"tasks": ["sstx"]})
+    assert unknown == "tasks: 'sstx' is no known task (did you mean sst?); known are sst, qqp, sts"
+
+
 def test_a_score_that_is_not_given_takes_correlations_to_0_and_1() -> None:
     tasks = TaskSet(tasks=CS224N.tasks)
     metrics = {"sst_accuracy": 0.5, "qqp_accuracy": 0.8, "sts_pearson": 0.6}

@@ -8,15 +8,37 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.parts import ConfigError
+from trainables.steps import Metrics
 from trainables.tasks import CS224N
-from trainables.trainer import Diverged, Metrics, Trainer
+from trainables.trainer import Diverged, Trainer
 
 CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
 CASES: dict[str, dict[str, Any]] = {
     "round_robin": {},
     "sum_of_losses": {"phases.0.task_schedule": "sum_of_losses", "encoder.pair_encoding": "bi", "encoder.pooling": "mean"},
     "whole_dataset": {"phases.0.task_schedule": "whole_dataset_round_robin", "budget_examples": 90, "heads.*.kind": "mlp"},
+    "random": {"phases.0.task_schedule": "random", "optimizer.name": "lion"},
+    "annealed": {"phases.0.task_schedule": "annealed", "balancing.weighting": "uncertainty"},
+    "pcgrad": {
+        "phases.0.task_schedule": "sum_of_losses",
+        "budget_examples": 60,
+        "balancing.gradients": "pcgrad",
+        "balancing.weighting": "uncertainty",
+        "objective.smart.enabled": True,
+    },
     "smart": {"objective.smart.enabled": True, "optimizer.lr_schedule": "linear"},
+    "frozen_then_free": {
+        "encoder.pooling": "attention",
+        "heads.sst": {"kind": "conv1d"},
+        "phases": [{"share": 0.5, "frozen_layers": 1}, {"share": 0.5, "lr": 1e-4}],
+    },
+    "bregman": {"objective.bregman": {"mu": 2.0, "beta": 0.5, "late_beta": 0.8}, "objective.smart.divergence": "kl"},
+    "contrastive": {
+        "encoder.pair_encoding": "bi",
+        "objective.contrastive.weights": {"qqp": 0.5, "sts": 0.5},
+        "objective.losses.sst": "ordered_cross_entropy",
+        "objective.smart": {"enabled": True, "dropout": "off"},
+    },
     "two_phases": {
         "optimizer.lr_schedule": "cosine",
         "optimizer.warmup_fraction": 0.2,
@@ -83,6 +105,18 @@ def test_taking_turns_step_by_step_changes_nothing(small_config: TrialConfig) ->
         one.advance()
         other.advance()
     assert numbers(one) == run(Trainer(small_config))
+
+
+def test_frozen_layers_are_the_same_bits_after_20_steps_and_have_no_state(small_config: TrialConfig) -> None:
+    smart = {"objective.smart.enabled": True, "budget_examples": 80, "num_reports": 1}
+    trainer = Trainer(small_config.override({**smart, "phases.0.frozen_layers": 1}))
+    before = weights(trainer)
+    run(trainer)
+    assert trainer.position.step == 20
+    for name, weight in trainer.model.named_parameters():
+        moves = name.startswith(("heads.", "encoder.layers.1."))
+        assert torch.equal(weight, before[name]) != moves, name
+        assert (weight in trainer.optimizer.state) == moves, name
 
 
 def test_another_seed_gives_another_curve(small_config: TrialConfig) -> None:
@@ -210,6 +244,56 @@ def test_the_sum_of_losses_counts_a_batch_of_each_task(small_config: TrialConfig
     trainer.advance()
     assert trainer.position.taken == dict.fromkeys(CS224N.by_name, 4)
     assert trainer.position.step == 1
+
+
+def test_pcgrad_reports_what_it_did(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override({**CASES["pcgrad"], "budget_examples": 120}))
+    curve = run(trainer)
+    keys = {"conflict_share"} | {f"gradient_change_{task}" for task in CS224N.by_name}
+    assert all(keys <= set(metrics) for metrics in curve)
+    assert all(0 <= metrics["conflict_share"] <= 1 for metrics in curve)
+    changes = [metrics[f"gradient_change_{task}"] for metrics in curve for task in CS224N.by_name]
+    assert all(-1 <= change <= 1e-6 for change in changes)
+    assert (min(changes) < -1e-6) == any(metrics["conflict_share"] > 0 for metrics in curve)
+    assert any(metrics["conflict_share"] > 0 for metrics in curve)
+
+
+def test_passes_apart_give_the_gradient_of_the_joint_one_where_nothing_is_projected(
+    small_config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"phases.0.task_schedule": "sum_of_losses", "num_reports": 1, "budget_examples": 12, "optimizer.max_grad_norm": None}
+    off = {
+        "encoder.dropout": 0.0,
+        **{f"heads.{task}.dropout": 0.0 for task in CS224N.by_name},
+    }  # masks are drawn in another order
+    joint, apart = (
+        Trainer(small_config.override({**same, **off, "balancing.gradients": gradients})) for gradients in ("sum", "pcgrad")
+    )
+    monkeypatch.setattr("trainables.balancing.gradients.projections", lambda gramian, rng: torch.eye(3, dtype=torch.float64))
+    first, second = joint.advance(), apart.advance()
+    assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
+    assert set(second) - set(first) == {"conflict_share", *(f"gradient_change_{task}" for task in CS224N.by_name)}
+
+
+def test_learnt_weights_of_losses_move_for_tasks_with_a_turn_alone(small_config: TrialConfig, tmp_path: Path) -> None:
+    phases = {"phases": [{"tasks": ["sst", "sts"]}], "balancing.weighting": "uncertainty", "optimizer.head_lr_scale": 10.0}
+    trainer = Trainer(small_config.override(phases))
+    trainer.advance()
+    learnt = {name: value.item() for name, value in trainer.loss_weights.log_variances.items()}
+    assert learnt["qqp"] == 0.0
+    assert learnt["sst"] > 5e-3  # Adam's steps are about the heads' rate of 1e-2; the losses are above 1/2
+    assert learnt["sts"] > 5e-3
+    trainer.save(tmp_path)
+    assert (tmp_path / "balancing.safetensors").is_file()
+
+
+def test_each_phase_draws_its_own_turns(small_config: TrialConfig) -> None:
+    halves = [{"share": 0.5, "task_schedule": "random"}] * 2
+    trainer = Trainer(small_config.override({"phases": halves, "budget_examples": 160, "num_reports": 40}))
+    names = [next(key for key in metrics if key.startswith("loss_")) for metrics in run(trainer)]
+    assert set(names) == {f"loss_{task}" for task in CS224N.by_name}
+    assert names[:20] != names[20:]
 
 
 def test_what_cannot_be_is_said_at_once(small_config: TrialConfig) -> None:

@@ -3,9 +3,43 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from trainables.config_parts import BalancingConfig
+from trainables.tasks import Task
+
+BALANCING_FILE = "balancing.safetensors"
+"""In a checkpoint: `LossWeights.state_dict()`, where it is not empty."""
 
 
-def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """`sum_t weights[t] * losses[t]` over the tasks of the step, a scalar."""
-    return torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
+class LossWeights(nn.Module):
+    """`sum_t weights[t] * losses[t]`; with uncertainty, `sum_t weights[t] * (scale_t exp(-s_t) losses[t] + s_t / 2)`.
+
+    `s = log sigma^2` is learnt for each task and starts at 0; `scale` is 1/2 for scores and 1 for classes and yes or no.  Only
+    tasks of the step stand in the sum: another's s gets no gradient.
+
+    Args:
+        config: of the trial.
+        tasks: of the trial, by name.
+
+    Source: Kendall et al. 2018 (https://arxiv.org/abs/1705.07115), eq. 7 to 10, with s for log sigma^2 as they advise.
+    Departures: the fixed weights stand before the whole term, s included.  On the loss alone they would be learnt away: s would
+    grow by the logarithm of the weight.
+    """
+
+    def __init__(self, config: BalancingConfig, tasks: Mapping[str, Task]) -> None:
+        super().__init__()
+        self.weights = dict(config.loss_weights)
+        self.scales = {name: 0.5 if task.target == "score" else 1.0 for name, task in tasks.items()}
+        learnt = tasks if config.weighting == "uncertainty" else ()
+        self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in learnt})
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The scalar that a step minimises, of the scalar loss of each of its tasks."""
+        return torch.stack([self.weights[task] * self._term(task, loss) for task, loss in losses.items()]).sum()
+
+    def _term(self, task: str, loss: Tensor) -> Tensor:
+        if task not in self.log_variances:
+            return loss
+        log_variance: Tensor = self.log_variances[task]
+        return self.scales[task] * torch.exp(-log_variance) * loss + log_variance / 2

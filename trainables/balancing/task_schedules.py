@@ -1,26 +1,87 @@
-"""Whose turn it is: pure functions of the step's number within its phase, so that nothing of them need be saved."""
+"""Whose turn it is: pure functions of the step's place in its phase, so that nothing of them need be saved.
+
+What is drawn at random is drawn from a generator made of a seed and the step's number.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-TaskSchedule = Callable[[int, Sequence[str], Mapping[str, int], int], tuple[str, ...]]
+import numpy as np
 
 
-def sum_of_losses(step: int, tasks: Sequence[str], num_rows: Mapping[str, int], batch_size: int) -> tuple[str, ...]:  # noqa: ARG001
+@dataclass(frozen=True)
+class Turn:
+    """A step's place in its phase.
+
+    Attributes:
+        step: steps of the phase before this one.
+        examples: training examples of the phase before this step, below `num_examples`.
+        num_examples: training examples of the whole phase.
+        tasks: that train in the phase.
+        num_rows: training rows of each task.
+        rows_a_round: of each task that `whole_dataset_round_robin` takes for its data set (see `rows_a_round`).
+        batch_size: examples of one task in a step.
+        epochs: into which the phase is cut, of equally many examples each.
+        seed: of the phase; `step` is added to it.
+    """
+
+    step: int
+    examples: int
+    num_examples: int
+    tasks: Sequence[str]
+    num_rows: Mapping[str, int]
+    rows_a_round: Mapping[str, int]
+    batch_size: int
+    epochs: int
+    seed: tuple[int, ...]
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that the step begins in, from 1 to `epochs`."""
+        return 1 + min(self.examples * self.epochs // self.num_examples, self.epochs - 1)
+
+    def draw(self, weights: Sequence[float]) -> str:
+        """The step's task, drawn in proportion to weights `[num_tasks]`, each > 0."""
+        ends = np.cumsum(weights)
+        place = np.random.default_rng(np.random.SeedSequence((*self.seed, self.step))).random() * ends[-1]
+        return self.tasks[int(np.searchsorted(ends[:-1], place, side="right"))]
+
+
+TaskSchedule = Callable[[Turn], tuple[str, ...]]
+
+
+def sum_of_losses(turn: Turn) -> tuple[str, ...]:
     """All tasks in every step; a step then counts a batch of examples for each."""
-    return tuple(tasks)
+    return tuple(turn.tasks)
 
 
-def round_robin(step: int, tasks: Sequence[str], num_rows: Mapping[str, int], batch_size: int) -> tuple[str, ...]:  # noqa: ARG001
+def round_robin(turn: Turn) -> tuple[str, ...]:
     """One task a step, in turn (`studentbert`, section 4.1)."""
-    return (tasks[step % len(tasks)],)
+    return (turn.tasks[turn.step % len(turn.tasks)],)
 
 
-def whole_dataset_round_robin(step: int, tasks: Sequence[str], num_rows: Mapping[str, int], batch_size: int) -> tuple[str, ...]:
+def random(turn: Turn) -> tuple[str, ...]:
+    """One task a step, each as likely as the other (`best_fit`, section 4.4)."""
+    return (turn.draw([1.0] * len(turn.tasks)),)
+
+
+def annealed(turn: Turn) -> tuple[str, ...]:
+    """One task a step, drawn in proportion to `rows^alpha`, `alpha = 1 - 0.8 (e - 1) / (E - 1)` in epoch e of E; 1 for E = 1.
+
+    Large tasks first, and all nearly alike at the end.  An epoch is a share of the phase's examples.
+
+    Source: Stickland & Murray 2019 (https://arxiv.org/abs/1902.02671); `best_fit`, section 4.4.
+    """
+    alpha = 1 - 0.8 * (turn.epoch - 1) / max(turn.epochs - 1, 1)
+    return (turn.draw([turn.num_rows[task] ** alpha for task in turn.tasks]),)
+
+
+def whole_dataset_round_robin(turn: Turn) -> tuple[str, ...]:
     """`ceil(rows / batch_size)` steps of the first task, then of the next, and over again (`studentbert`, section 4.3)."""
-    steps = {task: -(-num_rows[task] // batch_size) for task in tasks}
-    place = step % sum(steps.values())
-    for task in tasks:
+    steps = {task: -(-turn.rows_a_round[task] // turn.batch_size) for task in turn.tasks}
+    place = turn.step % sum(steps.values())
+    for task in turn.tasks:
         if place < steps[task]:
             return (task,)
         place -= steps[task]
@@ -39,6 +100,8 @@ def rows_a_round(num_rows: Mapping[str, int], tasks: Sequence[str], num_examples
 TASK_SCHEDULES: Mapping[str, TaskSchedule] = {
     "sum_of_losses": sum_of_losses,
     "round_robin": round_robin,
+    "random": random,
+    "annealed": annealed,
     "whole_dataset_round_robin": whole_dataset_round_robin,
 }
-"""Task schedules by the name of `phases.*.task_schedule`: `(step, tasks, num_rows, batch_size) -> tasks of the step`."""
+"""Task schedules by the name of `phases.*.task_schedule`: a step's place to its tasks."""

@@ -6,7 +6,7 @@ wrong in any other way is an error before anything starts.
 
 from pathlib import Path
 
-from trainables.config import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
+from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
 from trainables.data.cs224n import FileRows, read_file
 from trainables.data.hub import hub_folder
 from trainables.data.rows import DataError, DataSet, LeftOut, Rows, Split

@@ -1,5 +1,6 @@
 """What reading a source gives: rows, the rows left out, and where all of it came from."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 Split = Literal["train", "dev", "test"]
+_SUBSET_SEED = 20_160_612
 
 
 class DataError(ValueError):
@@ -75,3 +77,12 @@ class DataSet:
     rows_read: dict[str, int]
     hashes: dict[str, str]
     folder: Path | None
+
+
+def training_rows(num_rows: int, share: float) -> np.ndarray:
+    """Row numbers, int64 ascending, of a fixed part of a training split; a smaller part lies inside each larger one.
+
+    Of `studentbert` 5.1's SMALL, 32,000 of Quora's 283,010 rows, the share is 0.113.
+    """
+    drawn = np.random.default_rng(_SUBSET_SEED).permutation(num_rows)
+    return np.sort(drawn[: math.ceil(share * num_rows)])

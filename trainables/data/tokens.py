@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
-from trainables.config import DataConfig, EncoderConfig
+from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data.reading import hash_source, load_rows
 from trainables.data.rows import LeftOut, Rows, Split
 from trainables.data.wordpiece import SequenceMaker

@@ -5,7 +5,6 @@ The same numbers as `transformers.BertModel` on padded batches, without the work
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import draw_mask, dropout
+from trainables.model.hidden import Hidden, hidden_of
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
 
 _EMBEDDING_NAMES = {
@@ -48,23 +48,6 @@ def hugging_face_name(name: str) -> str:
     return ".".join([_EMBEDDING_NAMES[parts[0]], *parts[1:]])
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """The encoder's last hidden states, unpadded; of all tokens, or of each sequence's first alone.
-
-    Attributes:
-        states: `[total_tokens, hidden]`, sequences end to end.
-        starts: int64 `[num_sequences]`, row of each sequence's first token ([CLS]).
-        sequence_of_token: int64 `[total_tokens]`.
-        lengths: float `[num_sequences]`, tokens of each sequence.
-    """
-
-    states: Tensor
-    starts: Tensor
-    sequence_of_token: Tensor
-    lengths: Tensor
-
-
 class Encoder(nn.Module):
     """BERT's embeddings and layers.
 
@@ -72,6 +55,9 @@ class Encoder(nn.Module):
         config: the checkpoint's parsed `config.json`.
         weights: its tensors in Hugging Face's names; names of other parts of a checkpoint (`cls.*`) are passed over.
         dropout: after embeddings, on attention probabilities and after each dense layer that is added to the residual.
+
+    Attributes:
+        frozen_layers: what stands still (see `freeze`).
 
     Raises:
         ValueError: weights are missing or of another shape than the config says.
@@ -81,6 +67,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = dict(config)
         self.dropout = dropout
+        self.frozen_layers = 0
         self.hidden_size: int = config["hidden_size"]
         self.num_heads: int = config["num_attention_heads"]
         self.max_positions: int = config["max_position_embeddings"]
@@ -115,7 +102,21 @@ class Encoder(nn.Module):
                 raise ValueError(f"{names[name]} must have the shape {list(tensor.shape)} of the config, but got {shape}")
         # Cloned: tensors that still lie in the mapped file are unaligned, and sums then differ in their last digits.
         self.load_state_dict({name: weights[theirs].float().clone() for name, theirs in names.items()}, assign=True)
-        self.requires_grad_(True)
+        self.freeze(0)
+
+    def freeze(self, num_layers: int) -> None:
+        """Embeddings and the first `num_layers` layers stand still from here on; 0: everything moves.
+
+        They run without gradient and without dropout: their outputs are fixed features.  Embeddings that are given from outside
+        get their gradient through them all the same.
+
+        Source: three_headed, section 3.4 ("we froze the first few layers"), after Lee et al. 2023
+        (https://arxiv.org/abs/2210.11466).  The paper does not say whether the embeddings and dropout stood still, too.
+        """
+        assert 0 <= num_layers <= len(self.layers)
+        self.frozen_layers = num_layers
+        self.requires_grad_(num_layers == 0)
+        self.layers[num_layers:].requires_grad_(True)
         if self.pooler is not None:
             self.pooler.requires_grad_(False)
 
@@ -135,7 +136,7 @@ class Encoder(nn.Module):
             token_ids: int64 `[total_tokens]`.
             segment_ids: int64 `[total_tokens]`, 0 or 1.
             lengths: int64 `[num_sequences]` on the CPU.
-            generator: of the dropout masks; None: no dropout.
+            generator: of the dropout masks; None: no dropout.  Layers that are frozen have none.
             embeddings: `[total_tokens, hidden]` instead of what `embed` gives (SMART perturbs it).
             first_tokens_only: give the states of the [CLS] tokens alone; the same numbers, without most of the last layer's work.
         """
@@ -143,11 +144,11 @@ class Encoder(nn.Module):
             embeddings = self.embed(token_ids, segment_ids, lengths)
         plan = plan_attention(lengths, self.num_heads, embeddings.device)
         starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(embeddings.device)
-        states = dropout(embeddings, self.dropout, generator)
+        states = dropout(embeddings, self.dropout, None if self.frozen_layers else generator)
         for number, layer in enumerate(self.layers, start=1):
             rows = starts if first_tokens_only and number == len(self.layers) else None
-            states = layer(states, plan, generator, rows)
-        return _hidden(states, np.ones_like(lengths) if first_tokens_only else lengths)
+            states = layer(states, plan, None if number <= self.frozen_layers else generator, rows)
+        return hidden_of(states, np.ones_like(lengths) if first_tokens_only else lengths)
 
     def embed(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray) -> Tensor:
         """The embedding layer's output, after its layer norm and before its dropout: `[total_tokens, hidden]`."""
@@ -205,12 +206,6 @@ def _probability_mask(rows: int, length: int, p: float, generator: torch.Generat
     if generator is None or p == 0:
         return None
     return draw_mask(torch.Size((rows, length, length)), p, generator)
-
-
-def _hidden(states: Tensor, lengths: np.ndarray) -> Hidden:
-    starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(states.device)
-    sequence_of_token = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(states.device)
-    return Hidden(states, starts, sequence_of_token, torch.from_numpy(lengths).to(states.device, states.dtype))
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

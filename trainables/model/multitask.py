@@ -13,8 +13,8 @@ from trainables.config import TrialConfig
 from trainables.data.batching import Batch
 from trainables.encoder_files import EncoderFiles
 from trainables.model.encoder import Encoder
-from trainables.model.heads import HEADS, pair_features
-from trainables.model.pooling import POOLINGS
+from trainables.model.heads import ConvolutionHead, Head, build_head, pair_features
+from trainables.model.hidden import Hidden
 from trainables.tasks import Task
 
 
@@ -35,12 +35,10 @@ class MultitaskModel(nn.Module):
         self.config = config
         self.encoder = Encoder.from_file(files.config, files.weights, dropout=config.encoder.dropout)
         self.heads = nn.ModuleDict({name: self._head(task, generator) for name, task in config.tasks.by_name.items()})
-        self.encoder_stands_still = False
 
-    def _head(self, task: Task, generator: torch.Generator) -> nn.Module:
-        config = self.config.heads[task.name]
-        width = self.encoder.hidden_size * (3 if self._reads_apart(task) else 1)
-        return HEADS[config.kind](width, task, config, generator)
+    def _head(self, task: Task, generator: torch.Generator) -> Head:
+        config, pooling = self.config.heads[task.name], self.config.encoder.pooling
+        return build_head(self.encoder.hidden_size, task, config, pooling, generator, reads_apart=self._reads_apart(task))
 
     def _reads_apart(self, task: Task) -> bool:
         return task.is_pair and self.config.encoder.pair_encoding == "bi"
@@ -50,15 +48,24 @@ class MultitaskModel(nn.Module):
         """Where the weights lie."""
         return self.encoder.word_embeddings.weight.device
 
-    def set_trainable(self, what: Literal["everything", "heads"]) -> None:
-        """Says what moves from here on.  While only heads train, the encoder's dropout is off too: its features are fixed."""
-        self.encoder_stands_still = what == "heads"
-        self.encoder.requires_grad_(not self.encoder_stands_still)
-        if self.encoder.pooler is not None:
-            self.encoder.pooler.requires_grad_(False)
+    def set_trainable(self, what: Literal["everything", "heads"], frozen_layers: int = 0) -> None:
+        """Says what moves from here on: the heads, and what of the encoder is not frozen (`Encoder.freeze`).
+
+        Args:
+            what: `heads`: none of the encoder.
+            frozen_layers: embeddings and this many first layers stand still; 0: none.
+        """
+        num_layers = len(self.encoder.layers) if what == "heads" else frozen_layers
+        if num_layers != self.encoder.frozen_layers:
+            self.encoder.freeze(num_layers)
 
     def forward(
-        self, batches: Sequence[Batch], *, generator: torch.Generator | None, embeddings: Tensor | None = None
+        self,
+        batches: Sequence[Batch],
+        *,
+        generator: torch.Generator | None,
+        embeddings: Tensor | None = None,
+        sentences: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Predictions of one batch of each of some tasks, from one pass of the encoder over all of them.
 
@@ -66,27 +73,31 @@ class MultitaskModel(nn.Module):
             batches: of different tasks.
             generator: of all dropout masks, on the model's device; None: no dropout.
             embeddings: `[total_tokens, hidden]` of all batches instead of what `embed` gives.
+            sentences: is filled with each task's pooled sentence vectors, `[num_sequences, hidden]`, but for a head that reads
+                tokens (conv1d); None: nobody asks for them.
 
         Returns:
             For each task: logits `[num_examples, num_classes]` for classes, logits `[num_examples]` for yes or no, scores
-            `[num_examples]` in the labels' units (not clipped to their range).
+            `[num_examples]` in the labels' units (held to their range only where `heads.*.output` says so).
         """
         token_ids, segment_ids, lengths = self._joined(batches)
-        encoder_generator = None if self.encoder_stands_still else generator
-        pooling = self.config.encoder.pooling
         hidden = self.encoder(
             token_ids,
             segment_ids,
             lengths,
-            generator=encoder_generator,
+            generator=generator,
             embeddings=embeddings,
-            first_tokens_only=pooling == "cls",
+            first_tokens_only=all(self._reads_first_tokens(batch.task) for batch in batches),
         )
-        sentences = POOLINGS[pooling](hidden)
-        by_task = torch.split(sentences, [len(batch.lengths) for batch in batches])
+        by_task = hidden.split([batch.lengths for batch in batches])
         return {
-            batch.task.name: self._predict(batch.task, inner, generator) for batch, inner in zip(batches, by_task, strict=True)
+            batch.task.name: self._predict(batch.task, inner, generator, sentences)
+            for batch, inner in zip(batches, by_task, strict=True)
         }
+
+    def _reads_first_tokens(self, task: Task) -> bool:
+        config = self.config.heads[task.name]
+        return config.kind != "conv1d" and (config.pooling or self.config.encoder.pooling) == "cls"
 
     def embed(self, batches: Sequence[Batch]) -> Tensor:
         """The embedding layer's output for all batches, `[total_tokens, hidden]`."""
@@ -97,10 +108,26 @@ class MultitaskModel(nn.Module):
         segment_ids = torch.cat([batch.segment_ids for batch in batches]).to(self.device)
         return token_ids, segment_ids, np.concatenate([batch.lengths for batch in batches])
 
-    def _predict(self, task: Task, sentences: Tensor, generator: torch.Generator | None) -> Tensor:
-        features = pair_features(*sentences.chunk(2)) if self._reads_apart(task) else sentences
-        out: Tensor = self.heads[task.name](features, generator)
+    def _predict(
+        self, task: Task, hidden: Hidden, generator: torch.Generator | None, sentences: dict[str, Tensor] | None
+    ) -> Tensor:
+        head = self.heads[task.name]
+        assert isinstance(head, Head)
+        if isinstance(head, ConvolutionHead):
+            out: Tensor = head(hidden, generator)
+        else:
+            pooled = head.pooling(hidden)
+            if sentences is not None:
+                sentences[task.name] = pooled
+            out = head(*self._inputs(task, pooled), generator)
         return out if task.target == "classes" else out.squeeze(1)
+
+    def _inputs(self, task: Task, pooled: Tensor) -> tuple[Tensor, ...]:
+        """What a task's head reads: sentences, features of pairs, or first and second sentences."""
+        if not self._reads_apart(task):
+            return (pooled,)
+        first, second = pooled.chunk(2)
+        return (first, second) if self.config.heads[task.name].of_two_sentences else (pair_features(first, second),)
 
     def save_weights(self, folder: Path) -> None:
         """Writes `encoder/` in Hugging Face's layout (without a tokenizer) and `heads.safetensors`."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import DataConfig, EncoderConfig
+from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data.batching import ExampleStream, evaluation_batches, gather
 from trainables.data.tokens import tokenise
 from trainables.tasks import CS224N, QQP, SST, STS

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainables.config import DataConfig
+from trainables.config_parts import DataConfig
 from trainables.data.hub import HUB_DATA, hub_folder
 from trainables.data.reading import DataError, load_rows
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import DataConfig
+from trainables.config_parts import DataConfig
 from trainables.data.reading import DataError, hash_source, load_rows, normalise_text
 from trainables.tasks import CS224N
 

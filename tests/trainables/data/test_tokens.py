@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainables.config import DataConfig, EncoderConfig
+from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data import tokens
 from trainables.data.reading import load_rows
 from trainables.data.tokens import open_store, tokenise
@@ -170,7 +170,7 @@ def test_a_flipped_token_does_not_open(data):
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from trainables.config import DataConfig, EncoderConfig
+from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data import tokens
 
 source, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]

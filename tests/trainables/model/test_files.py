@@ -3,19 +3,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from trainables.config import TrialConfig
 from trainables.encoder_files import find_encoder
 from trainables.model.files import load_model, save_model
 from trainables.model.multitask import MultitaskModel
+from trainables.tasks import CS224N
 
 
 def save(folder: Path) -> MultitaskModel:
-    config = TrialConfig().override({"encoder.name": "tiny", "heads.sst.kind": "mlp"})
+    config = TrialConfig().override({"encoder.name": "tiny", "heads.sst.kind": "mlp", "heads.sts.pooling": "attention"})
     files = find_encoder("tiny")
     model = MultitaskModel(config, files, torch.Generator().manual_seed(3))
     with torch.no_grad():
         model.encoder.layers[1].output.bias.add_(0.5)
+        model.heads["sts"].pooling.score.weight.add_(0.5)
     save_model(model, files, folder)
     return model
 
@@ -26,6 +29,22 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert config == model.config
     assert model.state_dict().keys() == loaded.state_dict().keys()
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in loaded.state_dict().items())
+
+
+def test_an_attention_pooling_lies_with_its_head(tmp_path: Path) -> None:
+    model = save(tmp_path)
+    saved = load_file(tmp_path / "heads.safetensors")
+    assert saved.keys() == model.heads.state_dict().keys()
+    assert torch.equal(saved["sts.pooling.score.weight"], torch.full((1, model.encoder.hidden_size), 0.5))
+
+
+def test_heads_without_weights_are_saved_and_loaded(tmp_path: Path) -> None:
+    heads = {"sts": {"kind": "cosine"}}
+    tasks = {"tasks": [CS224N.by_name["sts"].model_dump(mode="json")]}
+    config = TrialConfig.parse({"tasks": tasks, "heads": heads, "encoder": {"name": "tiny", "pair_encoding": "bi"}})
+    files = find_encoder("tiny")
+    save_model(MultitaskModel(config, files, torch.Generator()), files, tmp_path)
+    assert load_model(tmp_path)[0] == config
 
 
 def test_tokenizer_loads_in_transformers(tmp_path: Path) -> None:

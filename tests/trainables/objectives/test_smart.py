@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import SmartConfig, TrialConfig
+from trainables.config import TrialConfig
+from trainables.config_parts import SmartConfig
 from trainables.encoder_files import find_encoder
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import DIVERGENCES
@@ -14,10 +15,15 @@ from trainables.tasks import CS224N
 
 Make = Callable[..., Any]
 
+every_dropout = pytest.mark.parametrize("dropout", ["same_masks", "off"])
+every_divergence = pytest.mark.parametrize("divergence", DIVERGENCES)
 
-def build(dropout: float = 0.1, **smart: Any) -> tuple[MultitaskModel, Objective]:
+
+def build(probability: float = 0.1, **smart: Any) -> tuple[MultitaskModel, Objective]:
     values = {f"objective.smart.{key}": value for key, value in smart.items()}
-    config = TrialConfig().override({"encoder.name": "tiny", "encoder.dropout": dropout, "heads.*.dropout": dropout, **values})
+    config = TrialConfig().override(
+        {"encoder.name": "tiny", "encoder.dropout": probability, "heads.*.dropout": probability, **values}
+    )
     model = MultitaskModel(config, find_encoder("tiny"), torch.Generator().manual_seed(0))
     return model, Objective(config.objective)
 
@@ -41,9 +47,11 @@ def gradients(model: MultitaskModel, values: dict[str, torch.Tensor]) -> list[to
     return [weight.grad.to_dense().clone() for weight in model.parameters() if weight.grad is not None]
 
 
-def test_without_step_and_noise_it_is_the_plain_loss_and_gradient(batches: list[Any]) -> None:
+@every_dropout
+@every_divergence
+def test_without_step_and_noise_it_is_the_plain_loss_and_gradient(batches: list[Any], dropout: str, divergence: str) -> None:
     model, plain = build()
-    _, smart = build(enabled=True, step_size=0.0, noise_std=0.0)
+    _, smart = build(enabled=True, step_size=0.0, noise_std=0.0, dropout=dropout, divergence=divergence)
     one, two = losses(plain, model, batches), losses(smart, model, batches)
     assert all(torch.equal(one[task], two[task]) for task in CS224N.by_name)
     for a, b in zip(gradients(model, one), gradients(model, two), strict=True):
@@ -56,9 +64,10 @@ def test_weight_0_is_the_plain_loss(batches: list[Any]) -> None:
     assert all(torch.equal(losses(plain, model, batches)[task], losses(smart, model, batches)[task]) for task in CS224N.by_name)
 
 
-def test_it_draws_the_masks_of_the_clean_pass_and_no_more(batches: list[Any]) -> None:
+@every_dropout
+def test_it_draws_the_masks_of_the_clean_pass_and_no_more(batches: list[Any], dropout: str) -> None:
     model, plain = build()
-    _, smart = build(enabled=True)
+    _, smart = build(enabled=True, dropout=dropout)
     one, two = seeded(1), seeded(1)
     plain(model, batches, masks=one, noise=seeded(2))
     smart(model, batches, masks=two, noise=seeded(2))
@@ -101,7 +110,7 @@ def test_with_its_defaults_the_step_has_its_whole_length(batches: list[Any], mon
 
 def test_the_step_goes_uphill(batches: list[Any]) -> None:
     """Of two steps of one length, the one chosen moves predictions further than its mirror image through the noise."""
-    model, _ = build(dropout=0.0)
+    model, _ = build(probability=0.0)
     batch = batches[:1]
     config = SmartConfig(enabled=True, step_size=1e-2, noise_std=1e-2)
     mirrored = config.model_copy(update={"step_size": -1e-2})
@@ -115,24 +124,33 @@ def test_the_step_goes_uphill(batches: list[Any]) -> None:
 
 
 def naive_terms(model: MultitaskModel, batch: Any, config: SmartConfig, masks: int, noise: int) -> torch.Tensor:
-    """Equation 3 as it reads, one task, every pass with a generator of its own."""
-    divergence = DIVERGENCES[batch.task.target]
-    clean = model([batch], generator=seeded(masks))[batch.task.name]
+    """Equation 3 as it reads, one task, every pass with a generator of its own, or none of them with one."""
+    divergence = DIVERGENCES[config.divergence][batch.task.target]
+
+    def drawn() -> torch.Generator | None:
+        return seeded(masks) if config.dropout == "same_masks" else None
+
+    clean = model([batch], generator=drawn())[batch.task.name]
     start = torch.randn(model.embed([batch]).shape, generator=seeded(noise)) * config.noise_std
     start.requires_grad_()
-    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + start)[batch.task.name]
+    moved = model([batch], generator=drawn(), embeddings=model.embed([batch]) + start)[batch.task.name]
     (gradient,) = torch.autograd.grad(divergence(moved, clean.detach()).sum(), start)
     gradient = gradient / config.noise_std
     worst = start.detach() + config.step_size * gradient / (gradient.abs().max(dim=1).values[:, None] + config.epsilon)
-    moved = model([batch], generator=seeded(masks), embeddings=model.embed([batch]) + worst)[batch.task.name]
+    moved = model([batch], generator=drawn(), embeddings=model.embed([batch]) + worst)[batch.task.name]
     return divergence(moved, clean).mean()
 
 
+@every_dropout
+@every_divergence
 @pytest.mark.parametrize("task", CS224N.by_name)
-def test_equals_a_plain_implementation_in_value_and_gradient(task: str, batches: list[Any]) -> None:
+def test_equals_a_plain_implementation_in_value_and_gradient(
+    task: str, batches: list[Any], dropout: str, divergence: str
+) -> None:
     batch = next(batch for batch in batches if batch.task.name == task)
     model, plain = build()
-    _, smart = build(enabled=True, step_size=0.1, noise_std=0.01, weights=dict.fromkeys(CS224N.by_name, 2.0))
+    options = {"step_size": 0.1, "noise_std": 0.01, "dropout": dropout, "divergence": divergence}
+    _, smart = build(enabled=True, weights=dict.fromkeys(CS224N.by_name, 2.0), **options)
     ours = losses(smart, model, [batch])
     theirs = {task: losses(plain, model, [batch])[task] + 2.0 * naive_terms(model, batch, smart.config.smart, masks=1, noise=2)}
     torch.testing.assert_close(ours[task], theirs[task])

@@ -1,0 +1,84 @@
+"""What a step of training measures, where the loop stands, and what of both goes into a report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Metrics = dict[str, float]
+"""One report: plain numbers by name (see `Trainer.advance`)."""
+
+
+@dataclass
+class Position:
+    """How far the loop has come; with weights, optimizer, generators and history, all of its state.
+
+    Attributes:
+        examples: training examples seen.
+        tokens: tokens of those.
+        step: optimizer steps.
+        phase: number of the phase of the last step.
+        step_in_phase: steps of that phase.
+        taken: rows taken of each task.
+    """
+
+    examples: int = 0
+    tokens: int = 0
+    step: int = 0
+    phase: int = 0
+    step_in_phase: int = 0
+    taken: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step measured.
+
+    Attributes:
+        loss: weighted, over all of its tasks.
+        task_losses: each task's, not weighted.
+        grad_norm: before clipping.
+        lr: the encoder's learning rate.
+        diagnostics: PCGrad's (see `balancing.gradients`); empty without it.
+    """
+
+    loss: float
+    task_losses: dict[str, float]
+    grad_norm: float
+    lr: float
+    diagnostics: dict[str, float]
+
+
+SUMMARY_KEYS = ("loss", "grad_norm", "lr")
+
+
+def summary(results: Sequence[StepResult]) -> Metrics:
+    """Means over steps; each task's, and PCGrad's, over the steps in which there is one."""
+    out = {
+        "loss": float(np.mean([result.loss for result in results])),
+        "grad_norm": float(np.mean([result.grad_norm for result in results])),
+        "lr": results[-1].lr,
+    }
+    named = [{f"loss_{task}": loss for task, loss in r.task_losses.items()} | r.diagnostics for r in results]
+    for name in dict.fromkeys(name for values in named for name in values):
+        out[name] = float(np.mean([values[name] for values in named if name in values]))
+    return out
+
+
+def fetch(*groups: Mapping[str, Tensor]) -> list[dict[str, float]]:
+    """Scalars by name, fetched from the device at once."""
+    tensors = [tensor for group in groups for tensor in group.values()]
+    values = iter(torch.stack([tensor.to(tensors[0].dtype) for tensor in tensors]).tolist())
+    return [{name: next(values) for name in group} for group in groups]
+
+
+def speed(before: Position, after: Position, train_seconds: float, eval_seconds: float) -> Metrics:
+    """How long it took from one position to another, and how fast that was."""
+    return {
+        "train_seconds": train_seconds,
+        "eval_seconds": eval_seconds,
+        "examples_per_second": (after.examples - before.examples) / train_seconds,
+        "tokens_per_second": (after.tokens - before.tokens) / train_seconds,
+    }
