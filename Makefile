@@ -26,10 +26,10 @@ search: $(INSTALLED)
 	$(BIN)/python -m tuner.search $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest --runslow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --runslow $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

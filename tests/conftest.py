@@ -1,9 +1,14 @@
 """For all tests: a cache of their own, slow tests only where they are asked for, and no property is timed."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
+
+WITH_RAY = {"test_cluster.py", "test_trainable.py"}
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -19,6 +24,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --runslow"))
+
+
+class FilesAndRay(LoadScopeScheduling):
+    """What one worker runs in turn: the tests of a file, which share fixtures; or all that start Ray, for it wants all cores."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return "ray" if path.parent.name == "end_to_end" or path.name in WITH_RAY else str(path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndRay:
+    return FilesAndRay(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

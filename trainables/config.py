@@ -18,8 +18,9 @@ from trainables.config_parts import (
     OptimizerConfig,
     PhaseConfig,
 )
+from trainables.misfits import misfits
 from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
-from trainables.paths import assign, read_yaml
+from trainables.paths import assign, read_yaml, values_at
 from trainables.tasks import CS224N, CS224N_NAME, TaskSet, read_tasks
 
 
@@ -61,7 +62,8 @@ class TrialConfig(Part):
 
     @model_validator(mode="after")
     def _tasks_are_known(self) -> "TrialConfig":
-        problems = unknown_tasks(self.model_dump(), self.tasks.names) or misfits(self)
+        parts = ("tasks", "data", "encoder", "heads", "objective", "balancing", "phases")
+        problems = unknown_tasks(self.model_dump(), self.tasks.names) or misfits(**{part: getattr(self, part) for part in parts})
         if problems:
             raise ConfigError(problems)
         return self
@@ -98,15 +100,34 @@ class TrialConfig(Part):
         Raises:
             ConfigError: a path that leads nowhere, or a config that breaks a rule once all are assigned.
         """
-        return self.parse(assign(self.to_tree(), assignments))
+        problems = Problems()
+        tree = problems.attempt(lambda: assign(self.to_tree(), assignments))
+        if tree is None:  # what can be assigned may be wrong as well
+            tree = assign(self.to_tree(), {path: value for path, value in assignments.items() if leads_somewhere(self, path)})
+        config = problems.attempt(lambda: self.parse(tree))
+        problems.raise_any()
+        assert config is not None
+        return config
+
+
+def leads_somewhere(config: TrialConfig, path: str) -> bool:
+    """True where a path can be assigned to in a config."""
+    try:
+        return bool(values_at(config.to_tree(), path))
+    except ConfigError:
+        return False
 
 
 BY_TASK: Mapping[str, Any] = {
     "data.train_share": 1.0,
+    "data.more_rows": (),
+    "data.eda.copies": 0,
     "heads": {},
     "objective.losses": "default",
     "objective.smart.weights": 1.0,
     "objective.contrastive.weights": 0.0,
+    "objective.ranking.weights": 0.0,
+    "objective.distill.teachers": None,
     "balancing.loss_weights": 1.0,
 }
 """Where a config says something of each task -> what holds for a task that is not named there."""
@@ -158,52 +179,6 @@ def unknown_tasks(tree: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         for path, name in found
         if name not in names
     ]
-
-
-def misfits(config: TrialConfig) -> list[str]:
-    """A sentence for each combination that makes no sense: options that a task, or the rest of the config, cannot have."""
-    out = []
-    apart = config.encoder.pair_encoding == "bi"
-    for name, task in config.tasks.by_name.items():
-        head, loss, pulled = config.heads[name], config.objective.losses[name], config.objective.contrastive.weights[name]
-        if head.of_two_sentences and not (task.is_pair and apart):
-            out.append(
-                f"heads.{name}.kind={head.kind} compares two sentences that are read apart: it needs a task of pairs and "
-                f"encoder.pair_encoding=bi, but got {config.encoder.pair_encoding}"
-            )
-        if head.kind in ("cosine", "compress_expand") and task.target != "score":
-            out.append(f"heads.{name}.kind={head.kind} gives a score, but {name} asks for {task.target}")
-        if head.kind == "conv1d" and task.is_pair and apart:
-            out.append(f"heads.{name}.kind=conv1d reads one sequence, but pairs are read apart (encoder.pair_encoding=bi)")
-        if head.output == "relu" and head.kind in ("cosine", "compress_expand"):
-            out.append(f"heads.{name}.output=relu changes nothing: kind={head.kind} never falls below the lowest label")
-        if head.output != "identity" and task.target != "score":
-            out.append(f"heads.{name}.output={head.output} is for scores, but {name} asks for {task.target}")
-        if loss == "ordered_cross_entropy" and task.target != "classes":
-            out.append(f"objective.losses.{name}={loss} is for ordered classes, but {name} asks for {task.target}")
-        if pulled and not (task.is_pair and apart and task.target != "classes"):
-            out.append(
-                f"objective.contrastive.weights.{name} must be 0 unless {name} is a task of pairs with yes or no or a score, "
-                f"read apart (encoder.pair_encoding=bi), but got {pulled:g}"
-            )
-    for number, phase in enumerate(config.phases):
-        if phase.round_share and phase.task_schedule != "whole_dataset_round_robin":
-            out.append(
-                f"phases.{number}.round_share is for task_schedule=whole_dataset_round_robin, but got {phase.task_schedule}"
-            )
-        poolings = {name: config.heads[name].pooling or config.encoder.pooling for name in phase.tasks}
-        without = [n for n in phase.tasks if config.heads[n].kind == "cosine" and poolings[n] != "attention"]
-        if phase.trainable == "heads" and without:
-            out.append(
-                f"phases.{number}.trainable=heads: the head of {', '.join(without)} (kind=cosine) has no weights that could train"
-            )
-        is_mixed = len(phase.tasks) == 1 or phase.task_schedule == "sum_of_losses"
-        if config.balancing.gradients == "pcgrad" and not is_mixed:
-            out.append(
-                f"balancing.gradients=pcgrad needs steps of several tasks, phases.{number}.task_schedule=sum_of_losses, "
-                f"but got {phase.task_schedule}"
-            )
-    return out
 
 
 def _part_at(tree: Any, path: str) -> list[Any]:

@@ -10,10 +10,21 @@ PACKAGED_ENCODER = "packaged"
 TINY_ENCODER = "tiny"
 SAMPLE_SOURCE = "sample"
 HUB_SOURCE = "hub"
+TEACHER_ROW = "row:"
+"""A teacher that is a row of the same study, `row:NAME`; a search puts the folder of its model there."""
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Pooling = Literal["cls", "mean", "max", "attention"]
 TaskSchedule = Literal["sum_of_losses", "round_robin", "random", "annealed", "whole_dataset_round_robin"]
+
+
+class EdaConfig(Part):
+    """Easy data augmentation of training rows (Wei & Zou 2019, https://arxiv.org/abs/1901.11196; best_fit 4.6.1)."""
+
+    copies: dict[str, Annotated[int, Field(ge=0, le=64)]] = Field(
+        default_factory=dict, description="changed copies of each training row of a task; 0, where not given: off (8 in best_fit)"
+    )
+    share: float = Field(0.1, gt=0, le=1, description="share of a sentence's words that a copy changes, at least one word")
 
 
 class DataConfig(Part):
@@ -29,6 +40,22 @@ class DataConfig(Part):
         default_factory=dict,
         description="share of each task's training rows that is used, always the same ones; 1 where not given",
     )
+    more_rows: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = Field(
+        default_factory=dict,
+        description="files with further training rows of a task, in its own layout (python -m trainables.outside makes them); "
+        "a relative name is looked for in the folder of the data",
+    )
+    eda: EdaConfig = EdaConfig()
+
+
+class LoraConfig(Part):
+    """Low-rank adaptation of the encoder's linear layers (Hu et al. 2022, https://arxiv.org/abs/2106.09685)."""
+
+    rank: int = Field(0, ge=0, le=256, description="r; 0: off, the encoder's own weights move")
+    alpha: float = Field(16.0, gt=0, le=1000, description="the update is scaled by alpha / rank")
+    targets: Literal["attention", "all"] = Field(
+        "attention", description="`attention`: query and value of each layer (the paper's choice); `all`: every linear layer"
+    )
 
 
 class EncoderConfig(Part):
@@ -40,11 +67,19 @@ class EncoderConfig(Part):
     )
     pooling: Pooling = Field("cls", description="tokens to sentence (best_fit A.1)")
     dropout: float = Field(0.1, ge=0, lt=1, description="inside the encoder, after embeddings, attention and dense layers")
+    cls_tokens: Literal[1, 2] = Field(
+        1,
+        description="2: sequences begin [CLS] [CLS]; single sentences pool the first, pairs the second (studentbert appendix A)",
+    )
+    copies: Literal["one", "singles_and_pairs"] = Field(
+        "one", description="`singles_and_pairs`: two encoders, for tasks of single sentences and of pairs (best_fit A.4)"
+    )
+    lora: LoraConfig = LoraConfig()
 
 
-HeadKind = Literal["linear", "mlp", "conv1d", "abs_difference", "cosine", "compress_expand"]
+HeadKind = Literal["linear", "mlp", "conv1d", "abs_difference", "abs_difference_linear", "cosine", "compress_expand"]
 _WITH_HIDDEN_LAYER = ("mlp", "conv1d", "abs_difference", "compress_expand")
-_OF_TWO_SENTENCES = ("abs_difference", "cosine", "compress_expand")
+_OF_TWO_SENTENCES = ("abs_difference", "abs_difference_linear", "cosine", "compress_expand")
 
 
 class HeadConfig(Part):
@@ -53,8 +88,8 @@ class HeadConfig(Part):
     kind: HeadKind = Field(
         "linear",
         description="`mlp`: one hidden layer (studentbert 4.1); `conv1d`: a convolution over the tokens; of two sentences that "
-        "are read apart: `abs_difference`: an mlp over |u - v|; `cosine`; `compress_expand`: the same after a bottleneck "
-        "(three_headed 3.3)",
+        "are read apart: `abs_difference`: an mlp over |u - v|, `abs_difference_linear` without its hidden layer; `cosine`; "
+        "`compress_expand`: the same after a bottleneck (three_headed 3.1, 3.3)",
     )
     hidden_size: int | None = Field(
         None, ge=1, le=4096, description="width of the hidden layer, or channels of the convolution; 32 where not given"
@@ -123,6 +158,26 @@ class ContrastiveConfig(Part):
     )
 
 
+class RankingConfig(Part):
+    """Multiple negatives ranking: a sentence finds its partner among all second sentences of the batch; for pairs read apart.
+
+    Henderson et al. 2017 (https://arxiv.org/abs/1705.00652), section 4.4, with the cosine scale of Sentence-BERT's library.
+    """
+
+    weights: dict[str, Weight] = Field(default_factory=dict, description="factor for each task of pairs; 0, where not given: off")
+    scale: float = Field(20.0, gt=0, le=1000, description="cosines are multiplied by it before the softmax")
+
+
+class DistillConfig(Part):
+    """Model merging: keeps predictions near those of teachers, one a task (studentbert 4.4)."""
+
+    teachers: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="for each task the folder of an exported model (python -m tuner.export); null, where not given: none",
+    )
+    gamma: float = Field(1.0, ge=0, le=1000, description="weight of the divergence from the teacher")
+
+
 Loss = Literal["default", "ordered_cross_entropy"]
 
 
@@ -137,6 +192,8 @@ class ObjectiveConfig(Part):
     smart: SmartConfig = SmartConfig()
     bregman: BregmanConfig = BregmanConfig()
     contrastive: ContrastiveConfig = ContrastiveConfig()
+    ranking: RankingConfig = RankingConfig()
+    distill: DistillConfig = DistillConfig()
 
 
 class BalancingConfig(Part):

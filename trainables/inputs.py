@@ -1,17 +1,26 @@
 """Everything a trial needs from outside, found and checked before torch is imported: all mistakes in one message."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.config_parts import HUB_SOURCE, PACKAGED_ENCODER, SAMPLE_SOURCE, TINY_ENCODER
-from trainables.data.reading import load_rows
+from trainables.config_parts import (
+    HUB_SOURCE,
+    PACKAGED_ENCODER,
+    SAMPLE_SOURCE,
+    TEACHER_ROW,
+    TINY_ENCODER,
+    EncoderConfig,
+    HeadConfig,
+)
+from trainables.data.reading import absolute_files, load_rows
 from trainables.data.rows import training_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.parts import ConfigError, Problems
+from trainables.teacher_files import TeacherFiles, find_teachers
 
 
 @dataclass(frozen=True)
@@ -22,22 +31,24 @@ class Inputs:
         config: the trial's, with `budget_examples` filled in.
         files: of the encoder.
         store: tokens of all splits.
+        teachers: of each task that has one.
     """
 
     config: TrialConfig
     files: EncoderFiles
     store: TokenStore
+    teachers: Mapping[str, TeacherFiles] = field(default_factory=dict)
 
 
 def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
-    """Finds the encoder, opens (or first makes) the tokens, and resolves the config.
+    """Finds encoder and teachers, opens (or first makes) the tokens, and resolves the config.
 
     Args:
         config: of the trial.
         store: tokens that are open already, made with the same `data` and `encoder`.
 
     Raises:
-        ConfigError: what is wrong with the encoder, with the data, and with how they and the config fit, all at once.
+        ConfigError: what is wrong with the encoder, the teachers, the data, and with how they and the config fit, all at once.
     """
     problems = Problems()
     files = problems.attempt(lambda: find_encoder(config.encoder.name))
@@ -48,6 +59,7 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
         )
     if files is not None:
         problems.add(*_too_many_frozen(config, files))
+    teachers = problems.attempt(lambda: find_teachers(config))
     if store is None and not problems:
         store = problems.attempt(lambda: tokenise(config.data, config.encoder, config.tasks))
     elif store is None:
@@ -57,16 +69,27 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
     problems.raise_any()
     assert files is not None
     assert store is not None
-    return Inputs(config, files, store)
+    return Inputs(config, files, store, teachers or {})
 
 
 def _too_many_frozen(config: TrialConfig, files: EncoderFiles) -> list[str]:
-    return [
-        f"phases.{number}.frozen_layers <= {files.num_layers} must hold for encoder {config.encoder.name}, "
-        f"but got {phase.frozen_layers}"
-        for number, phase in enumerate(config.phases)
-        if phase.frozen_layers > files.num_layers
-    ]
+    """A sentence for each phase that freezes more layers than there are, or all above which a head has no weights."""
+    out = []
+    for number, phase in enumerate(config.phases):
+        where, encoder = f"phases.{number}.frozen_layers", config.encoder.name
+        without = [name for name in phase.tasks if _has_no_weights(config.heads[name], config.encoder)]
+        if phase.frozen_layers > files.num_layers:
+            out.append(f"{where} <= {files.num_layers} must hold for encoder {encoder}, but got {phase.frozen_layers}")
+        elif phase.frozen_layers == files.num_layers and without:
+            out.append(
+                f"{where}={phase.frozen_layers} are all layers of encoder {encoder}: "
+                f"the head of {', '.join(without)} (kind=cosine) has no weights that could train"
+            )
+    return out
+
+
+def _has_no_weights(head: HeadConfig, encoder: EncoderConfig) -> bool:
+    return head.kind == "cosine" and (head.pooling or encoder.pooling) != "attention"
 
 
 def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
@@ -76,7 +99,8 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
         ConfigError: a task that trains has no training rows, one has no dev rows, or there are more reports than examples.
     """
     trained = [name for name in config.tasks.names if any(name in phase.tasks for phase in config.phases)]
-    rows = {name: len(training_rows(store.table(name, "train").num_rows, config.data.train_share[name])) for name in trained}
+    shares, copies = config.data.train_share, config.data.eda.copies
+    rows = {name: len(training_rows(store.table(name, "train").num_rows, shares[name], copies[name])) for name in trained}
     problems = [f"{config.data.source}: no training rows for {name}" for name, count in rows.items() if count == 0]
     problems += [
         f"{config.data.source}: no dev rows for {name}" for name in config.tasks.names if store.table(name, "dev").num_rows == 0
@@ -97,14 +121,15 @@ def check_unchanged(
     Args:
         store: tokens of the data.
         files: of the encoder.
-        data_hashes: file -> sha256 as it must be; None: any.
+        data_hashes: file -> sha256 as it must be, also of files that other trials of the search read; None: any.
         encoder_sha256: of the weights as it must be; None: any.
 
     Raises:
         ConfigError: names each file that is another one, with both hashes.
     """
     weights = str(files.weights)
-    problems = [] if data_hashes is None else changed_sums(data_hashes, store.hashes, "data")
+    known = {} if data_hashes is None else {name: data_hashes[name] for name in data_hashes if name in store.hashes}
+    problems = [] if data_hashes is None else changed_sums(known, store.hashes, "data")
     if encoder_sha256 is not None:
         problems += changed_sums({weights: encoder_sha256}, {weights: files.weights_sha256}, "weights")
     if problems:
@@ -121,8 +146,14 @@ def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -
 
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
-    """The config with `absolute_source` and `absolute_encoder` applied: it means the same wherever it is read again."""
-    places = {"data.source": absolute_source(config.data.source), "encoder.name": absolute_encoder(config.encoder.name)}
+    """The config with all names of folders made absolute: it means the same wherever it is read again."""
+    places: dict[str, Any] = {
+        "data.source": absolute_source(config.data.source),
+        "encoder.name": absolute_encoder(config.encoder.name),
+    }
+    teachers = {name: folder for name, folder in config.objective.distill.teachers.items() if folder is not None}
+    places["data.more_rows"] = absolute_files(config.data)
+    places |= {f"objective.distill.teachers.{name}": absolute_teacher(folder) for name, folder in teachers.items()}
     return config.override(places)
 
 
@@ -135,6 +166,11 @@ def absolute_encoder(name: str) -> str:
     """An encoder that means the same in every folder: names stay, a folder's path becomes absolute."""
     is_name = name in {PACKAGED_ENCODER, TINY_ENCODER} or not Path(name).expanduser().is_dir()
     return name if is_name else str(Path(name).expanduser().absolute())
+
+
+def absolute_teacher(folder: str) -> str:
+    """A teacher that means the same in every folder; `row:NAME`, of a study, stays until the search puts a folder there."""
+    return folder if folder.startswith(TEACHER_ROW) else str(Path(folder).expanduser().absolute())
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

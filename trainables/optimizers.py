@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainables.config_parts import OptimizerConfig
 from trainables.lion import Lion
+from trainables.model.multitask import ENCODER, ENCODER_PAIRS
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 _BETA2 = {"adamw": 0.999, "lion": 0.99}
@@ -20,13 +21,13 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     gradient (the head of a task that had no turn, an encoder that stands still) is not touched, decay included.
 
     Args:
-        model: the names of the encoder's weights start with `encoder.`; all others train at the heads' rate.
+        model: the names of the encoders' weights start with `encoder.` or `encoder_pairs.`; all others train at the heads' rate.
         config: the trial's `optimizer`; the rates are set by `set_lr`.
     """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            groups.setdefault((name.startswith("encoder."), weight.ndim > 1), []).append(weight)
+            groups.setdefault((name.split(".")[0] in (ENCODER, ENCODER_PAIRS), weight.ndim > 1), []).append(weight)
     optimizer = _optimizer(
         [
             {

@@ -91,7 +91,9 @@ def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:
         return f"{path}: unknown key{nearest(location[-1], _known_keys(cls, location[:-1]))}"
     if error["type"] == "missing":
         return f"{path}: must be given"
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
+    if not location and error["type"] == "value_error" and message.partition(": ")[0] in cls.model_fields:
+        return message  # a part's own rule that names its key
     message = message[0].lower() + message[1:]
     return f"{path}: {message}" if error["type"] == "value_error" else f"{path}: {message}, but got {error['input']!r}"
 

@@ -90,7 +90,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: no such file, no UTF-8, no YAML, or no mapping.
+        ConfigError: no such file, not UTF-8, no YAML, or no mapping.
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
@@ -151,4 +151,8 @@ def _keys(tree: Any, key: str, path: str) -> list[Any]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """What is wrong, and for YAML where: without the parser's own name for the text."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is not None and problem:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from trainables.balancing.loss_weights import BALANCING_FILE
 from trainables.checkpoints import (
@@ -106,8 +107,8 @@ class TrialSession:
         """True after the last report."""
         return self.trainer.done
 
-    def next_report(self, known: int | None = None) -> Metrics:
-        """The report after the first `known` ones, trained for if it is not there yet.
+    def next_report(self, known: int | None = None) -> dict[str, Any]:
+        """The report after the first `known` ones, trained for if it is not there yet; the first one comes with `applied`.
 
         A trained report's checkpoint, best model and line in the log are written before it is given: a process that is killed
         loses none.  The disk is waited for at the next report, and at the last one before it is given: a machine that fails in
@@ -127,7 +128,8 @@ class TrialSession:
             metrics = self.trainer.advance()
             self._write_checkpoint()
             self._log(describe(metrics, self.trainer.config))
-        return dict(self.trainer.history[known])
+        report: dict[str, Any] = dict(self.trainer.history[known])
+        return report if known else {**report, "applied": self.trainer.applied}
 
     def _write_checkpoint(self) -> None:
         """Writes the newest checkpoint; the disk works on it while training goes on.

@@ -8,14 +8,24 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.applied import (
+    applied_batches,
+    applied_model,
+    applied_objective,
+    applied_optimizer,
+    applied_schedule,
+    applied_weights,
+)
 from trainables.balancing.gradients import Gradients, pcgrad, take_gradients
 from trainables.balancing.loss_weights import BALANCING_FILE, LossWeights
 from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, rows_a_round
@@ -35,6 +45,7 @@ from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import read_yaml
 from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
+from trainables.teachers import teacher_outputs
 
 SEEDS = {"init": 1, "order": 2, "dropout": 3, "noise": 4, "turns": 5, "projections": 6}
 """What is drawn at random; each has its own stream, made of the config's seed and this number.
@@ -57,6 +68,7 @@ class Trainer:
     Attributes:
         config: the resolved config: `budget_examples` is filled in.
         history: all reports so far, the first one first.
+        applied: what the first step really trained with (see `trainables.applied`); None before it.
 
     Raises:
         ConfigError: encoder or data cannot be used, or do not fit the config.
@@ -66,19 +78,25 @@ class Trainer:
         inputs = open_inputs(config, token_store)
         self.config, self.files, self.store = inputs.config, inputs.files, inputs.store
         self.history: list[Metrics] = []
+        self.applied: dict[str, Any] | None = None
         self.position = Position()
+        self.teachers = inputs.teachers if config.objective.distill.gamma else {}
         keep_freed_memory()
         with _threads(config.num_threads):
             self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
+            self.teacher_outputs = teacher_outputs(self.config, self.teachers, self.store, self.device)
         self.loss_weights = LossWeights(config.balancing, config.tasks.by_name).to(self.device)
         self.trained = nn.ModuleDict({**dict(self.model.named_children()), "loss_weights": self.loss_weights})
         self.optimizer = build_optimizer(self.trained, config.optimizer)
         self.objective = Objective(config.objective)
         self.teacher = teacher_of(self.model, config.objective.bregman)
         self.tables = {name: self.store.table(name, "train") for name in self.config.tasks.names}
-        shares = config.data.train_share
-        self.rows = {name: training_rows(table.num_rows, shares[name]) for name, table in self.tables.items()}
+        data = config.data
+        self.rows = {
+            name: training_rows(table.num_rows, data.train_share[name], data.eda.copies[name])
+            for name, table in self.tables.items()
+        }
         self.streams = {
             name: ExampleStream(len(rows), seed=(config.seed, SEEDS["order"], index))
             for index, (name, rows) in enumerate(self.rows.items())
@@ -154,6 +172,8 @@ class Trainer:
         lr = self._lr(phase, sum(batch.num_examples for batch in batches))
         result = self._measure(loss, losses, grad_norm, diagnostics, lr=lr)
         set_lr(self.optimizer, result.lr)
+        if self.applied is None:
+            self.applied = self._read_back(phase, batches, is_apart=apart)
         self.optimizer.step()
         self._count(batches)
         if self.teacher is not None:
@@ -223,9 +243,11 @@ class Trainer:
 
     def _next_batch(self, task: str) -> Batch:
         rows = self.rows[task][self.streams[task].take(self.config.data.batch_size)]
-        return gather(
+        batch = gather(
             self.tables[task], rows, task=self.config.tasks.by_name[task], pair_encoding=self.config.encoder.pair_encoding
         )
+        outputs = self.teacher_outputs.get(task)
+        return batch if outputs is None else replace(batch, teacher=torch.from_numpy(outputs[rows]))
 
     def _measure(
         self, loss: Tensor, losses: dict[str, Tensor], grad_norm: Tensor, diagnostics: dict[str, Tensor], *, lr: float
@@ -250,9 +272,25 @@ class Trainer:
         So neither the first step of a warm-up nor the last of a decay is lost to a rate of 0.
         """
         start, end = self._ends_of_phase()
-        progress = min((self.position.examples + num_examples / 2 - start) / (end - start), 1.0)
+        return self._lr_at(phase, min((self.position.examples + num_examples / 2 - start) / (end - start), 1.0))
+
+    def _lr_at(self, phase: PhaseConfig, progress: float) -> float:
         config = self.config.optimizer
         return (phase.lr or config.lr) * LR_SCHEDULES[config.lr_schedule](progress, config.warmup_fraction)
+
+    def _read_back(self, phase: PhaseConfig, batches: Sequence[Batch], *, is_apart: bool) -> dict[str, Any]:
+        """What this step trains with, from the objects that it uses."""
+        return {
+            "optimizer": applied_optimizer(self.optimizer),
+            "schedule": applied_schedule(phase, partial(self._lr_at, phase), is_apart=is_apart),
+            "batches": applied_batches(batches),
+            "training_rows": {name: len(rows) for name, rows in self.rows.items()},
+            "model": applied_model(self.model),
+            "objective": applied_objective(self.objective, self.config.tasks.tasks),
+            "weights": applied_weights(self.loss_weights, self.config.tasks.names),
+            "device": str(self.device),
+            "num_threads": torch.get_num_threads(),
+        }
 
     def _count(self, batches: Sequence[Batch]) -> None:
         self.position.examples += sum(batch.num_examples for batch in batches)
@@ -275,12 +313,14 @@ class Trainer:
             self.teacher.save(folder / TEACHER_FILE)
         generators = {"dropout": self.masks.get_state(), "noise": self.noise.get_state()}
         save_file(generators, folder / "generators.safetensors")
-        state = {"position": asdict(self.position), "history": self.history, "made_from": self._made_from()}
+        state: dict[str, Any] = {"position": asdict(self.position), "history": self.history, "applied": self.applied}
+        state["made_from"] = self._made_from()
         (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def save_model(self, folder: Path) -> None:
         """Writes the model alone; `trainables.model.files.load_model` reads it."""
-        save_model(self.model, self.files, folder)
+        with _threads(self.config.num_threads):  # adapters are merged as they were when dev was scored
+            save_model(self.model, self.files, folder)
 
     def load(self, folder: Path) -> None:
         """Puts back what `save` wrote for the same config, data and encoder.
@@ -306,12 +346,15 @@ class Trainer:
         self.position = Position(**state["position"])
         for task, stream in self.streams.items():
             stream.num_taken = self.position.taken.get(task, 0)
-        self.history = state["history"]
+        self.history, self.applied = state["history"], state.get("applied")
 
     def _made_from(self) -> dict[str, dict[str, str]]:
         """Sums of what the run started from."""
         encoder = {"weights": self.files.weights_sha256, "tokenizer": self.files.tokenizer_sha256}
-        return {"data": dict(self.store.hashes), "encoder": encoder}
+        made_from = {"data": dict(self.store.hashes), "encoder": encoder}
+        if self.teachers:  # checkpoints of runs without are what they were before there were teachers
+            made_from["teachers"] = {name: teacher.sha256 for name, teacher in self.teachers.items()}
+        return made_from
 
 
 @contextmanager

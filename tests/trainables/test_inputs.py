@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,15 +43,32 @@ def test_more_frozen_layers_than_the_encoder_has_are_refused(small_config: Trial
         open_inputs(phases(2, 3))
 
 
+def test_a_phase_in_which_a_task_has_nothing_to_train_is_refused(small_config: TrialConfig) -> None:
+    def config(frozen_layers: int, **options: Any) -> TrialConfig:
+        apart = {"encoder.pair_encoding": "bi", "heads.sts": {"kind": "cosine", **options.pop("head", {})}}
+        return small_config.override({**apart, "phases": [{"frozen_layers": frozen_layers, **options}]})
+
+    words = (
+        r"^phases\.0\.frozen_layers=2 are all layers of encoder tiny: "
+        r"the head of sts \(kind=cosine\) has no weights that could train$"
+    )
+    for phase in ({}, {"tasks": ["sts"]}, {"tasks": ["sts", "sst"]}):
+        with pytest.raises(ConfigError, match=words):
+            open_inputs(config(2, **phase))
+    for accepted in (config(1), config(2, tasks=["sst", "qqp"]), config(2, head={"pooling": "attention"})):
+        assert open_inputs(accepted).files.num_layers == 2
+
+
 def test_data_and_encoder_must_be_what_a_search_began_with(small_config: TrialConfig) -> None:
     opened = open_inputs(small_config)
     store, files = opened.store, opened.files
     check_unchanged(store, files, data_hashes=None, encoder_sha256=None)
     check_unchanged(store, files, data_hashes=dict(store.hashes), encoder_sha256=files.weights_sha256)
+    of_another_trial = {**store.hashes, "more.csv": "0ther"}
+    check_unchanged(store, files, data_hashes=of_another_trial, encoder_sha256=None)
     now = store.hashes["sts-dev.csv"]
     for before, words in (
         ({**store.hashes, "sts-dev.csv": "0ld"}, f"sts-dev.csv: the data have changed: sha256 was 0ld, is {now}"),
-        ({**store.hashes, "more.csv": "0ld"}, "more.csv: the data have changed: sha256 was 0ld, is none"),
         ({name: sha for name, sha in store.hashes.items() if name != "sts-dev.csv"}, f"sha256 was none, is {now}"),
     ):
         with pytest.raises(ConfigError, match=re.escape(words)):

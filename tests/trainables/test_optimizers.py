@@ -50,6 +50,19 @@ def test_groups_part_heads_from_encoder_and_spare_biases_and_norms() -> None:
     }
 
 
+def test_a_second_encoder_trains_at_the_encoders_rate_and_adapters_decay() -> None:
+    model = torch.nn.Module()
+    model.encoder_pairs = torch.nn.ParameterDict({"lora_a": torch.zeros(2, 4), "bias": torch.zeros(4)})
+    model.encoders_of_others = torch.nn.ParameterDict({"weight": torch.zeros(2, 4)})
+    optimizer = build_optimizer(model, OptimizerConfig(head_lr_scale=10.0, weight_decay=0.1))
+    settings = {id(w): (group["lr_scale"], group["weight_decay"]) for group in optimizer.param_groups for w in group["params"]}
+    assert {name: settings[id(weight)] for name, weight in model.named_parameters()} == {
+        "encoder_pairs.lora_a": (1.0, 0.1),
+        "encoder_pairs.bias": (1.0, 0.0),
+        "encoders_of_others.weight": (10.0, 0.1),
+    }
+
+
 def test_what_is_not_of_the_encoder_trains_at_the_heads_rate() -> None:
     model = Model()
     model.loss_weights = torch.nn.ParameterDict({"sst": torch.nn.Parameter(torch.zeros(()))})

@@ -101,7 +101,7 @@ def test_yaml_cannot_run_code(text: str) -> None:
     ("content", "problem"),
     [
         (None, "no such file"),
-        (b"\xff\xfe\xfa", "can't decode"),
+        (b"\xff\xfe\xfa", "it is not UTF-8"),
         (b"a: [1", "expected"),
         (b"- 1\n", "a mapping of keys to values must stand here, but got list"),
         (b"", "a mapping of keys to values must stand here, but got NoneType"),

@@ -63,7 +63,9 @@ def test_a_checkpoint_ahead_of_the_caller_answers_from_its_history(
     session.next_report()
     session.next_report()
     again = TrialSession(small_config, tmp_path)
-    assert plain(again.next_report(known=0)) == curve[0]
+    first = plain(again.next_report(known=0))
+    assert first.pop("applied") == session.trainer.applied is not None
+    assert first == curve[0]
     assert plain(again.next_report(known=1)) == curve[1]
     assert len(again.trainer.history) == 2
     assert plain(again.next_report(known=2)) == curve[2]

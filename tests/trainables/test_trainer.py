@@ -3,10 +3,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from trainables.config import TrialConfig
+from trainables.evaluation import evaluate
+from trainables.model.files import load_model
 from trainables.parts import ConfigError
 from trainables.steps import Metrics
 from trainables.tasks import CS224N
@@ -50,6 +53,19 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+TWO_ENCODERS = {"encoder.copies": "singles_and_pairs"}
+OTHER_ENCODERS: dict[str, dict[str, Any]] = {
+    "two_encoders": {**TWO_ENCODERS, "phases.0.task_schedule": "sum_of_losses"},
+    "two_cls_tokens": {"encoder.cls_tokens": 2, "encoder.pair_encoding": "bi"},
+    "lora": {
+        "encoder.lora": {"rank": 2, "targets": "all"},
+        **TWO_ENCODERS,
+        "objective.bregman.mu": 2.0,
+        "phases": [{"share": 0.4, "frozen_layers": 1}, {"share": 0.6}],
+    },
+}
+
+
 def run(trainer: Trainer, until: int = 10**6) -> list[Metrics]:
     while not trainer.done and len(trainer.history) < until:
         trainer.advance()
@@ -87,6 +103,22 @@ def test_stopped_saved_loaded_and_continued_equals_never_stopped(small_config: T
         assert equal(weights(second), weights(whole))
 
 
+@pytest.mark.parametrize("case", OTHER_ENCODERS)
+def test_20_steps_resumed_in_the_middle_equal_20_steps(small_config: TrialConfig, tmp_path: Path, case: str) -> None:
+    num_examples = 60 if case == "two_encoders" else 20
+    twenty = {"data.batch_size": 1, "budget_examples": num_examples, "num_reports": 2, "early_dev_share": 0.5}
+    config = small_config.override({**twenty, **OTHER_ENCODERS[case]})
+    whole = Trainer(config)
+    run(whole, until=1)
+    whole.save(tmp_path)
+    curve = run(whole)
+    assert whole.position.step == 20
+    resumed = Trainer(config)
+    resumed.load(tmp_path)
+    assert run(resumed) == curve
+    assert equal(weights(resumed), weights(whole))
+
+
 def test_two_trainers_with_another_in_between_give_the_same_curve(small_config: TrialConfig) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     one = Trainer(small_config)
@@ -117,6 +149,55 @@ def test_frozen_layers_are_the_same_bits_after_20_steps_and_have_no_state(small_
         moves = name.startswith(("heads.", "encoder.layers.1."))
         assert torch.equal(weight, before[name]) != moves, name
         assert (weight in trainer.optimizer.state) == moves, name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_an_encoder_whose_tasks_have_no_turn_is_the_same_bits(small_config: TrialConfig, optimizer: str) -> None:
+    decays = {"optimizer.name": optimizer, "optimizer.weight_decay": 0.5, "budget_examples": 80, "num_reports": 1}
+    trainer = Trainer(small_config.override({**decays, **TWO_ENCODERS, "phases.0.tasks": ["sst"]}))
+    before = weights(trainer)
+    run(trainer)
+    assert trainer.position.step == 20
+    for name, weight in trainer.model.named_parameters():
+        moves = name.startswith(("encoder.", "heads.sst.")) and "pooler" not in name
+        assert torch.equal(weight, before[name]) != moves, name
+        assert (weight in trainer.optimizer.state) == moves, name
+
+
+def test_pcgrad_holds_tasks_apart_that_share_no_encoder(small_config: TrialConfig) -> None:
+    joint = {"phases.0.task_schedule": "sum_of_losses", "balancing.gradients": "pcgrad", "budget_examples": 24, "num_reports": 1}
+    three = Trainer(small_config.override({**TWO_ENCODERS, **joint})).advance()
+    assert three["gradient_change_sst"] == 0.0
+    assert three["conflict_share"] < 0.34  # of three pairs of tasks one shares an encoder
+    two = Trainer(small_config.override({**TWO_ENCODERS, **joint, "phases.0.tasks": ["sst", "qqp"]})).advance()
+    assert "conflict_share" not in two
+
+
+@pytest.mark.parametrize("frozen_layers", [0, 1])
+def test_lora_moves_adapters_and_heads_alone_through_20_steps(small_config: TrialConfig, frozen_layers: int) -> None:
+    lora = {"encoder.lora": {"rank": 2, "targets": "all"}, "phases.0.frozen_layers": frozen_layers, **TWO_ENCODERS}
+    trainer = Trainer(small_config.override({**lora, "budget_examples": 80, "num_reports": 1}))
+    before = weights(trainer)
+    run(trainer)
+    assert trainer.position.step == 20
+    for name, weight in trainer.model.named_parameters():
+        adapts = ".lora_" in name and int(name.split(".")[2]) >= frozen_layers
+        moves = name.startswith("heads.") or adapts
+        assert torch.equal(weight, before[name]) != moves, name
+        assert (weight in trainer.optimizer.state) == moves, name
+        assert weight.requires_grad == moves, name
+
+
+def test_what_lora_saves_scores_what_it_scored(small_config: TrialConfig, tmp_path: Path) -> None:
+    lora = {"encoder.lora": {"rank": 3, "alpha": 7.0}, **TWO_ENCODERS, "encoder.cls_tokens": 2}
+    trainer = Trainer(small_config.override(lora))
+    run(trainer)
+    trainer.save(tmp_path)
+    config, model = load_model(tmp_path)
+    assert config == trainer.config
+    for split in ("dev", "train"):
+        scored, loaded = evaluate(trainer.model, trainer.store, split), evaluate(model, trainer.store, split)
+        assert all(np.array_equal(scored.outputs[task], loaded.outputs[task]) for task in CS224N.by_name)
 
 
 def test_another_seed_gives_another_curve(small_config: TrialConfig) -> None:

@@ -26,6 +26,7 @@ class Batch:
         lengths: int64 `[num_sequences]` in numpy, tokens of each sequence; the encoder plans from it on the CPU.
         num_examples: rows in the batch.
         labels: float32 `[num_examples]`, or None.
+        teacher: a teacher's raw outputs for the rows, float32 `[num_examples, num_classes]` or `[num_examples]`, or None.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Batch:
     lengths: np.ndarray
     num_examples: int
     labels: torch.Tensor | None
+    teacher: torch.Tensor | None = None
 
 
 def gather(table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: PairEncoding) -> Batch:

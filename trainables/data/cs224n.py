@@ -104,7 +104,7 @@ def _decode(raw: bytes, out: FileRows) -> str | None:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        out.problems.append(f"{out.path} line {line}: no UTF-8, byte 0x{raw[error.start]:02x} at byte {error.start} of the file")
+        out.problems.append(f"{out.path} line {line}: not UTF-8, byte 0x{raw[error.start]:02x} at byte {error.start} of the file")
         return None
     if not text.strip():
         out.problems.append(f"{out.path}: the file is empty")

@@ -1,16 +1,22 @@
 """The rows of a source: the embedded sample, a folder of CS224N files, or the hub's data sets written as such a folder.
 
-Nothing is lost in silence: a row with an empty cell is left out and listed by file, line and column, and a file that is
-wrong in any other way is an error before anything starts.
+To its training rows come those of further files, and last of all changed copies of both (`more_rows`, `eda`).  Nothing is lost
+in silence: a row with an empty cell is left out and listed by file, line and column, and a file that is wrong in any other way
+is an error before anything starts.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
 from trainables.data.cs224n import FileRows, read_file
+from trainables.data.eda import EDA_VERSION, add_copies
 from trainables.data.hub import hub_folder
+from trainables.data.more_rows import absolute_files, append_rows, more_files
 from trainables.data.rows import DataError, DataSet, LeftOut, Rows, Split
 from trainables.data.sample import SAMPLE_SHA256, make_sample
+from trainables.data.synonyms import synonym_hashes
 from trainables.files import sha256_of
 from trainables.parts import nearest
 from trainables.tasks import CS224N, Task, TaskSet
@@ -18,31 +24,70 @@ from trainables.tasks import CS224N, Task, TaskSet
 SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test-student"}
 MAX_PROBLEMS_PER_FILE = 10
 
-__all__ = ["DataError", "DataSet", "LeftOut", "Rows", "Split", "hash_source", "load_rows", "normalise_text"]
+__all__ = [
+    "DataError",
+    "DataSet",
+    "LeftOut",
+    "Rows",
+    "Split",
+    "absolute_files",
+    "hash_source",
+    "key_parts",
+    "load_rows",
+    "normalise_text",
+]
 
 
 def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
-    """All rows that `config.source` holds; normalised if `config.normalise_text` says so.
+    """All rows that a config means.
+
+    To the training rows of the source come first those of `config.more_rows`, then, where `config.eda` says so, changed copies
+    of all of them, which stand behind all originals; between the two, all texts are normalised if `config.normalise_text`.
 
     Raises:
         DataError: the folder or a file is missing or is not as it should be; every mistake of every file at once.
     """
-    data_set = _sample(tasks) if config.source == SAMPLE_SOURCE else _read_folder(source_folder(config), tasks)
+    data_set = append_rows(*_read_all(config, tasks))
     if config.normalise_text:
         for by_split in data_set.splits.values():
             by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+    if _num_copies(config, tasks):
+        training = add_copies({name: by_split["train"] for name, by_split in data_set.splits.items()}, config.eda)
+        for name, rows in training.items():
+            data_set.splits[name]["train"] = rows
+        data_set.hashes.update(synonym_hashes())
     return data_set
 
 
 def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
-    """The `hashes` of the source's `DataSet`, without reading its rows.
+    """The `hashes` of the `DataSet`, without reading its rows.
 
     Raises:
         DataError: the folder or a file is missing.
     """
     if config.source == SAMPLE_SOURCE:
-        return {SAMPLE_SOURCE: SAMPLE_SHA256}
-    return {path.name: sha256_of(path) for path, _, _ in _files_of(source_folder(config), tasks)}
+        hashes = {SAMPLE_SOURCE: SAMPLE_SHA256}
+    else:
+        hashes = {path.name: sha256_of(path) for path, _, _ in _files_of(source_folder(config), tasks)}
+    hashes |= {path.name: sha256_of(path) for path, _ in more_files(config, tasks, hashes)}
+    return hashes | (synonym_hashes() if _num_copies(config, tasks) else {})
+
+
+def key_parts(config: DataConfig, tasks: TaskSet, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What decides which rows come to those of the source, for a key; empty where none do.
+
+    Args:
+        config: names files and copies.
+        tasks: whose rows are read.
+        hashes: of the data set, by file name.
+    """
+    files = {task: [hashes[Path(file).name] for file in config.more_rows.get(task, ())] for task in tasks.names}
+    parts: dict[str, Any] = {}
+    if any(files.values()):
+        parts["more_rows"] = {task: sums for task, sums in files.items() if sums}
+    if copies := _num_copies(config, tasks):
+        parts["eda"] = {"version": EDA_VERSION, "copies": copies, "share": config.eda.share}
+    return parts
 
 
 def source_folder(config: DataConfig) -> Path:
@@ -67,6 +112,30 @@ def normalise_text(text: str) -> str:
     for mark in ".?,'":
         text = text.replace(mark, f" {mark}")
     return " ".join(text.split())
+
+
+def _num_copies(config: DataConfig, tasks: TaskSet) -> dict[str, int]:
+    """Changed copies of each training row, of the tasks that have some."""
+    return {name: config.eda.copies[name] for name in tasks.names if config.eda.copies.get(name)}
+
+
+def _read_all(config: DataConfig, tasks: TaskSet) -> tuple[DataSet, list[tuple[Task, FileRows]]]:
+    """The rows of the source and those of further files; the mistakes of both at once."""
+    data_set, problems, more = None, [], []
+    try:
+        data_set = _sample(tasks) if config.source == SAMPLE_SOURCE else _read_folder(source_folder(config), tasks)
+    except DataError as error:
+        problems += error.problems
+    try:
+        names = data_set.hashes if data_set else ()
+        more = [(task, read_file(path, task, labelled=True)) for path, task in more_files(config, tasks, names)]
+    except DataError as error:
+        problems += error.problems
+    problems += [problem for _, file in more for problem in _capped(file)]
+    if problems:
+        raise DataError(problems)
+    assert data_set is not None
+    return data_set, more
 
 
 def _sample(tasks: TaskSet) -> DataSet:

@@ -79,10 +79,17 @@ class DataSet:
     folder: Path | None
 
 
-def training_rows(num_rows: int, share: float) -> np.ndarray:
+def training_rows(num_rows: int, share: float, copies: int = 0) -> np.ndarray:
     """Row numbers, int64 ascending, of a fixed part of a training split; a smaller part lies inside each larger one.
 
     Of `studentbert` 5.1's SMALL, 32,000 of Quora's 283,010 rows, the share is 0.113.
+
+    Args:
+        num_rows: of the split, changed copies included.
+        share: of its original rows, which are the same ones whether there are copies or not.
+        copies: changed copies of each original (`data.eda.copies`), which stand behind all originals; they come with theirs.
     """
-    drawn = np.random.default_rng(_SUBSET_SEED).permutation(num_rows)
-    return np.sort(drawn[: math.ceil(share * num_rows)])
+    originals = num_rows // (1 + copies)
+    drawn = np.random.default_rng(_SUBSET_SEED).permutation(originals)
+    chosen = np.sort(drawn[: math.ceil(share * originals)])
+    return np.concatenate([chosen, (originals + chosen[:, None] * copies + np.arange(copies)).ravel()])

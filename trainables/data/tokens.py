@@ -6,22 +6,19 @@ setting makes another one, and a second trial opens it without reading the data.
 
 import hashlib
 import json
-import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 from trainables.config_parts import DataConfig, EncoderConfig
-from trainables.data.reading import hash_source, load_rows
+from trainables.data.arrow_files import checksum, map_arrow, open_or_make, write_arrow
+from trainables.data.reading import hash_source, key_parts, load_rows
 from trainables.data.rows import LeftOut, Rows, Split
 from trainables.data.wordpiece import SequenceMaker
 from trainables.encoder_files import EncoderFiles, find_encoder
-from trainables.files import cache_folder, write_atomically
+from trainables.files import cache_folder
 from trainables.tasks import CS224N, Task, TaskSet
 
 FORMAT_VERSION = 1
@@ -49,7 +46,7 @@ class TokenTable:
     """The tokens of one split of one task: views into a memory map, nothing is copied.
 
     A row holds `[CLS] a [SEP]`; for pairs read at once `[CLS] a [SEP] b [SEP]`; for pairs read apart `[CLS] a [SEP]` and
-    then `[CLS] b [SEP]`.
+    then `[CLS] b [SEP]`.  With `encoder.cls_tokens: 2` each `[CLS]` stands twice.
 
     Attributes:
         tokens: int32 `[total_tokens]`, all rows end to end.
@@ -126,16 +123,7 @@ def tokenise(data: DataConfig, encoder: EncoderConfig, tasks: TaskSet = CS224N) 
     hashes = hash_source(data, tasks)
     key = store_key(data, encoder, tasks, files.tokenizer_sha256, hashes)
     path = cache_folder() / "tokens" / f"{key}.arrow"
-    store = open_store(path, key)
-    if store is not None:
-        return store
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        store = open_store(path, key)
-        if store is None:
-            store = _build(path.parent, data, encoder, tasks, files)
-    assert store is not None, f"{path}: just written, but not readable"
-    return store
+    return open_or_make(path, lambda: open_store(path, key), lambda: _build(path.parent, data, encoder, tasks, files))
 
 
 def store_key(data: DataConfig, encoder: EncoderConfig, tasks: TaskSet, tokenizer_sha256: str, hashes: dict[str, str]) -> str:
@@ -148,18 +136,15 @@ def store_key(data: DataConfig, encoder: EncoderConfig, tasks: TaskSet, tokenize
         "max_tokens": data.max_tokens,
         "normalise_text": data.normalise_text,
         "pair_encoding": encoder.pair_encoding,
+        **({} if encoder.cls_tokens == 1 else {"cls_tokens": encoder.cls_tokens}),  # files from before it was there stay good
+        **key_parts(data, tasks, hashes),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def open_store(path: Path, key: str) -> TokenStore | None:
     """The store in a file, mapped into memory; None where there is no file or where it is not what was written."""
-    try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            about = _about(reader.schema)
-            tables = [_table(reader.get_batch(i)) for i in range(reader.num_record_batches)] if about else []
-    except (OSError, pa.ArrowException):
-        return None
+    about, tables = map_arrow(path, SCHEMA, _table) or ({}, [])
     if not about or about["key"] != key or [_checksum(table) for table in tables] != [s["checksum"] for s in about["splits"]]:
         return None
     return TokenStore(
@@ -177,7 +162,7 @@ def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSe
     # The files may have changed since the key was made: what is stored must be what the key says.
     key = store_key(data, encoder, tasks, files.tokenizer_sha256, data_set.hashes)
     path = folder / f"{key}.arrow"
-    maker = SequenceMaker(files, max_tokens=data.max_tokens, pair_encoding=encoder.pair_encoding)
+    maker = SequenceMaker(files, max_tokens=data.max_tokens, pair_encoding=encoder.pair_encoding, cls_tokens=encoder.cls_tokens)
     batches, splits = [], []
     for task in tasks.tasks:
         for split, rows in data_set.splits[task.name].items():
@@ -190,7 +175,7 @@ def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSe
         "hashes": data_set.hashes,
         "rows_read": data_set.rows_read,
     }
-    write_atomically(path, _arrow_file(batches, about))
+    write_arrow(path, SCHEMA, batches, about)
     return open_store(path, key)
 
 
@@ -205,25 +190,6 @@ def _record_batch(maker: SequenceMaker, task: Task, rows: Rows) -> pa.RecordBatc
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _about(schema: pa.Schema) -> dict[str, Any] | None:
-    """What stands beside the columns, or None where it is not what was written."""
-    metadata = schema.metadata or {}
-    text = metadata.get(b"about", b"")
-    if not schema.equals(SCHEMA) or metadata.get(b"crc") != str(zlib.crc32(text)).encode():
-        return None
-    about: dict[str, Any] = json.loads(text)
-    return about
-
-
-def _arrow_file(batches: Sequence[pa.RecordBatch], about: dict[str, Any]) -> bytes:
-    text = json.dumps(about).encode()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, SCHEMA.with_metadata({"about": text, "crc": str(zlib.crc32(text))})) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return bytes(sink.getvalue())
-
-
 def _table(batch: pa.RecordBatch) -> TokenTable:
     tokens, labels = batch.column("tokens"), batch.column("label")
     return TokenTable(
@@ -236,9 +202,6 @@ def _table(batch: pa.RecordBatch) -> TokenTable:
 
 
 def _checksum(table: TokenTable) -> list[int]:
-    """Rows, tokens and the CRC of what a table holds: a torn or flipped file does not pass for a whole one."""
-    crc = 0
-    for buffer in [table.tokens, table.offsets, table.first_lengths, table.labels, *table._ids.buffers()]:
-        if buffer is not None:
-            crc = zlib.crc32(buffer, crc)
-    return [table.num_rows, len(table.tokens), crc]
+    """Rows, tokens and the CRC of what a table holds."""
+    buffers = [table.tokens, table.offsets, table.first_lengths, table.labels, *table._ids.buffers()]
+    return [table.num_rows, len(table.tokens), checksum(buffers)]

@@ -1,4 +1,4 @@
-"""Sentences to BERT sequences: `[CLS] a [SEP]`, `[CLS] a [SEP] b [SEP]`, cut as Hugging Face cuts them.
+"""Sentences to BERT sequences: `[CLS] a [SEP]`, `[CLS] a [SEP] b [SEP]`, cut as Hugging Face cuts them; or with several `[CLS]`.
 
 The tokenizer is asked for bare word pieces; special tokens and truncation are ours, in numpy for all rows at once.
 """
@@ -43,31 +43,37 @@ class SequenceMaker:
         files: the encoder, for its tokenizer.
         max_tokens: longest sequence, special tokens included.
         pair_encoding: `cross`: both sentences of a pair in one sequence; `bi`: each in its own.
+        cls_tokens: how many [CLS] each sequence begins with.
 
     Raises:
         EncoderError: `tokenizer.json` cannot be read, is not BERT's, or knows more tokens than the encoder.
     """
 
-    def __init__(self, files: EncoderFiles, *, max_tokens: int, pair_encoding: str) -> None:
+    def __init__(self, files: EncoderFiles, *, max_tokens: int, pair_encoding: str, cls_tokens: int = 1) -> None:
         self._tokenizer = load_tokenizer(files)
         self._cls, self._sep = self._tokenizer.encode("").ids
         self._max_tokens = max_tokens
         self._pair_encoding = pair_encoding
+        self._cls_tokens = cls_tokens
 
     def singles(self, sentences: Sequence[str]) -> Sequences:
         """One sequence a row: `[CLS] a [SEP]`."""
         pieces = self._pieces(sentences)
-        lengths = np.minimum(pieces.lengths, self._max_tokens - 2)
-        return self._lay_out([(pieces, lengths)], [self._cls])
+        return self._lay_out([(pieces, np.minimum(pieces.lengths, self._room))], [self._cls_tokens])
 
     def pairs(self, firsts: Sequence[str], seconds: Sequence[str]) -> Sequences:
         """`[CLS] a [SEP] b [SEP]`, cut longest first; under `bi`, `[CLS] a [SEP]` and then `[CLS] b [SEP]`, cut apart."""
         a, b = self._pieces(firsts), self._pieces(seconds)
         if self._pair_encoding == "bi":
-            room = self._max_tokens - 2
-            return self._lay_out([(a, np.minimum(a.lengths, room)), (b, np.minimum(b.lengths, room))], [self._cls, self._cls])
-        cut_a, cut_b = truncate_longest_first(a.lengths, b.lengths, self._max_tokens - 3)
-        return self._lay_out([(a, cut_a), (b, cut_b)], [self._cls, None])
+            cut_a, cut_b = np.minimum(a.lengths, self._room), np.minimum(b.lengths, self._room)
+            return self._lay_out([(a, cut_a), (b, cut_b)], [self._cls_tokens, self._cls_tokens])
+        cut_a, cut_b = truncate_longest_first(a.lengths, b.lengths, self._room - 1)
+        return self._lay_out([(a, cut_a), (b, cut_b)], [self._cls_tokens, 0])
+
+    @property
+    def _room(self) -> int:
+        """Word pieces that one sentence alone has room for."""
+        return self._max_tokens - self._cls_tokens - 1
 
     def _pieces(self, sentences: Sequence[str]) -> Pieces:
         encoded = [item.ids for item in self._tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)]
@@ -75,18 +81,16 @@ class SequenceMaker:
         tokens = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(lengths.sum()))
         return Pieces(tokens, np.cumsum(lengths) - lengths, lengths)
 
-    def _lay_out(self, parts: Sequence[tuple[Pieces, np.ndarray]], openers: Sequence[int | None]) -> Sequences:
-        """Writes the first `lengths` pieces of each part, after its opener if it has one, each part closed by `[SEP]`."""
-        sizes = [lengths + 1 + (opener is not None) for (_, lengths), opener in zip(parts, openers, strict=True)]
+    def _lay_out(self, parts: Sequence[tuple[Pieces, np.ndarray]], cls_tokens: Sequence[int]) -> Sequences:
+        """Writes the first `lengths` pieces of each part, after its number of `[CLS]`, each part closed by `[SEP]`."""
+        sizes = [lengths + 1 + openers for (_, lengths), openers in zip(parts, cls_tokens, strict=True)]
         offsets = np.concatenate([[0], np.cumsum(np.sum(sizes, axis=0))]).astype(np.int64)
         tokens = np.full(offsets[-1], self._sep, dtype=np.int32)
         at = offsets[:-1]
-        for (pieces, lengths), opener, size in zip(parts, openers, sizes, strict=True):
-            if opener is not None:
-                tokens[at] = opener
+        for (pieces, lengths), openers, size in zip(parts, cls_tokens, sizes, strict=True):
+            tokens[at[:, None] + np.arange(openers)] = self._cls
             places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            shift = at + (opener is not None)
-            tokens[np.repeat(shift, lengths) + places] = pieces.tokens[np.repeat(pieces.starts, lengths) + places]
+            tokens[np.repeat(at + openers, lengths) + places] = pieces.tokens[np.repeat(pieces.starts, lengths) + places]
             at = at + size
         return Sequences(tokens, offsets, sizes[0].astype(np.int32))
 

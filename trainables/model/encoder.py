@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.config_parts import LoraConfig
 from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import draw_mask, dropout
 from trainables.model.hidden import Hidden, hidden_of
+from trainables.model.lora import adapters, add_adapters, merged_state
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
 
 _EMBEDDING_NAMES = {
@@ -105,7 +107,7 @@ class Encoder(nn.Module):
         self.freeze(0)
 
     def freeze(self, num_layers: int) -> None:
-        """Embeddings and the first `num_layers` layers stand still from here on; 0: everything moves.
+        """Embeddings and the first `num_layers` layers stand still from here on; 0: everything moves, or all that has adapters.
 
         They run without gradient and without dropout: their outputs are fixed features.  Embeddings that are given from outside
         get their gradient through them all the same.
@@ -115,10 +117,22 @@ class Encoder(nn.Module):
         """
         assert 0 <= num_layers <= len(self.layers)
         self.frozen_layers = num_layers
-        self.requires_grad_(num_layers == 0)
-        self.layers[num_layers:].requires_grad_(True)
+        moving = self.layers[num_layers:] if num_layers else self
+        self.requires_grad_(False)
+        for weight in (adapters(moving) or dict(moving.named_parameters())).values():
+            weight.requires_grad_(True)
         if self.pooler is not None:
             self.pooler.requires_grad_(False)
+
+    def add_adapters(self, config: LoraConfig, generator: torch.Generator) -> None:
+        """Low-rank updates of its linear layers (see `LoraLinear`) move from here on; all that there was stands still.
+
+        Args:
+            config: rank > 0, scale, and which layers.
+            generator: on the CPU, of the initial adapters.
+        """
+        add_adapters(self.layers, config, generator)
+        self.freeze(self.frozen_layers)
 
     def forward(
         self,
@@ -128,6 +142,7 @@ class Encoder(nn.Module):
         *,
         generator: torch.Generator | None,
         embeddings: Tensor | None = None,
+        cls_positions: np.ndarray | None = None,
         first_tokens_only: bool = False,
     ) -> Hidden:
         """Hidden states of sequences that lie end to end.
@@ -138,17 +153,19 @@ class Encoder(nn.Module):
             lengths: int64 `[num_sequences]` on the CPU.
             generator: of the dropout masks; None: no dropout.  Layers that are frozen have none.
             embeddings: `[total_tokens, hidden]` instead of what `embed` gives (SMART perturbs it).
+            cls_positions: int64 `[num_sequences]` on the CPU, which token of each sequence is its [CLS]; None: the first of all.
             first_tokens_only: give the states of the [CLS] tokens alone; the same numbers, without most of the last layer's work.
         """
         if embeddings is None:
             embeddings = self.embed(token_ids, segment_ids, lengths)
         plan = plan_attention(lengths, self.num_heads, embeddings.device)
-        starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(embeddings.device)
+        cls_rows = np.cumsum(lengths) - lengths + (0 if cls_positions is None else cls_positions)
+        first_tokens = torch.from_numpy(cls_rows).to(embeddings.device) if first_tokens_only else None
         states = dropout(embeddings, self.dropout, None if self.frozen_layers else generator)
         for number, layer in enumerate(self.layers, start=1):
-            rows = starts if first_tokens_only and number == len(self.layers) else None
+            rows = first_tokens if number == len(self.layers) else None
             states = layer(states, plan, None if number <= self.frozen_layers else generator, rows)
-        return hidden_of(states, np.ones_like(lengths) if first_tokens_only else lengths)
+        return hidden_of(states, np.ones_like(lengths)) if first_tokens_only else hidden_of(states, lengths, cls_positions)
 
     def embed(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray) -> Tensor:
         """The embedding layer's output, after its layer norm and before its dropout: `[total_tokens, hidden]`."""
@@ -159,16 +176,17 @@ class Encoder(nn.Module):
         return normed
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes `config.json` and `model.safetensors` as `transformers.AutoModel.from_pretrained` reads them."""
+        """Writes `config.json` and `model.safetensors` for `transformers.AutoModel.from_pretrained`, with adapters merged in."""
         folder.mkdir(parents=True, exist_ok=True)
         config = json.dumps({**self.config, "architectures": ["BertModel"]}, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(config, encoding="utf-8")
-        tensors = {hugging_face_name(name): tensor.contiguous() for name, tensor in self.state_dict().items()}
+        tensors = {hugging_face_name(name): tensor.contiguous() for name, tensor in merged_state(self).items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
     @torch.no_grad()
     def load_weights(self, file: Path) -> None:
-        """Fills the weights from a `model.safetensors` that `save_pretrained` wrote."""
+        """Fills the weights of an encoder without adapters from a `model.safetensors` that `save_pretrained` wrote."""
+        assert not adapters(self), "what is merged cannot be taken apart"
         saved = load_file(file)
         for name, tensor in self.state_dict().items():
             tensor.copy_(saved[hugging_face_name(name)])

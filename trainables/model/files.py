@@ -1,7 +1,9 @@
 """A trained model as a folder that anybody can load.
 
 encoder/            config.json, model.safetensors, the tokenizer's files: `transformers.AutoModel.from_pretrained` reads it
-heads.safetensors   the three heads
+encoder_pairs/      the same of the second encoder, where `encoder.copies` is singles_and_pairs
+lora.safetensors    the adapters, where `encoder.lora.rank` is above 0; the encoder's weights have them merged in
+heads.safetensors   the heads
 config.yaml         the trial's config; trains the model again
 """
 
@@ -12,7 +14,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.encoder_files import EncoderFiles, find_encoder
-from trainables.model.multitask import MultitaskModel
+from trainables.model.multitask import ENCODER, ENCODER_PAIRS, MultitaskModel
 from trainables.paths import read_yaml, write_yaml
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -27,15 +29,22 @@ def save_model(model: MultitaskModel, files: EncoderFiles, folder: Path) -> None
         folder: where to; files of these names are written over.
     """
     model.save_weights(folder)
-    shutil.copyfile(files.tokenizer_file, folder / "encoder" / "tokenizer.json")
+    for encoder in model.encoders:
+        _copy_tokenizer(files, folder / encoder)
+    write_yaml(model.config.to_tree(), folder / "config.yaml")
+
+
+def _copy_tokenizer(files: EncoderFiles, folder: Path) -> None:
+    shutil.copyfile(files.tokenizer_file, folder / "tokenizer.json")
     for name in TOKENIZER_FILES:
         if (files.folder / name).is_file():
-            shutil.copyfile(files.folder / name, folder / "encoder" / name)
-    write_yaml(model.config.to_tree(), folder / "config.yaml")
+            shutil.copyfile(files.folder / name, folder / name)
 
 
 def load_model(folder: Path) -> tuple[TrialConfig, MultitaskModel]:
     """The model that `save_model` wrote, on the CPU, and its config.
+
+    It predicts what the saved one did.  Adapters are merged into the encoder's weights; those that it has besides add nothing.
 
     Raises:
         ValueError: the folder holds no such model.
@@ -44,6 +53,9 @@ def load_model(folder: Path) -> tuple[TrialConfig, MultitaskModel]:
     heads = folder / "heads.safetensors"
     if not heads.is_file():
         raise ValueError(f"{heads}: no such file")
-    model = MultitaskModel(config, find_encoder(str((folder / "encoder").resolve())), torch.Generator())
+    encoder = find_encoder(str((folder / ENCODER).resolve()))
+    two = config.encoder.copies == "singles_and_pairs"
+    files_of_pairs = find_encoder(str((folder / ENCODER_PAIRS).resolve())) if two else None
+    model = MultitaskModel(config, encoder, torch.Generator(), files_of_pairs=files_of_pairs)
     model.load_heads(heads)
     return config, model

@@ -96,6 +96,22 @@ class AbsoluteDifferenceHead(_HiddenLayerHead):
         return self._mlp((first - second).abs(), generator)
 
 
+class LinearDifferenceHead(Head):
+    """Dropout and one linear layer over `|u - v|` (three_headed, section 3.1).
+
+    Departure: dropout before the layer; the paper has it behind, on the logit itself.
+    """
+
+    def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
+        super().__init__(input_size, task, config, generator)
+        self.output = OutputLayer(input_size, task, config, generator)
+
+    def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Predictions `[num_examples, num_outputs]` from the sentences of pairs, each `[num_examples, input_size]`."""
+        out: Tensor = self.output(dropout((first - second).abs(), self.dropout, generator))
+        return out
+
+
 class ConvolutionHead(_HiddenLayerHead):
     """A convolution over three tokens at a time, ReLU, the largest value of each channel, dropout, linear.
 
@@ -156,6 +172,7 @@ HEADS: Mapping[str, type[Head]] = {
     "mlp": MlpHead,
     "conv1d": ConvolutionHead,
     "abs_difference": AbsoluteDifferenceHead,
+    "abs_difference_linear": LinearDifferenceHead,
     "cosine": CosineHead,
     "compress_expand": CompressExpandHead,
 }

@@ -14,13 +14,15 @@ class Hidden:
 
     Attributes:
         states: `[total_tokens, hidden]`, sequences end to end.
-        starts: int64 `[num_sequences]`, row of each sequence's first token ([CLS]).
+        starts: int64 `[num_sequences]`, row of each sequence's first token.
+        cls_rows: int64 `[num_sequences]`, row of its [CLS]: the first token, or another where there are several.
         sequence_of_token: int64 `[total_tokens]`.
         lengths: float `[num_sequences]`, tokens of each sequence.
     """
 
     states: Tensor
     starts: Tensor
+    cls_rows: Tensor
     sequence_of_token: Tensor
     lengths: Tensor
 
@@ -40,14 +42,22 @@ class Hidden:
         out, row, sequence = [], 0, 0
         for part in lengths:
             end, last = sequence + len(part), row + (len(part) if first_tokens_only else int(part.sum()))
-            places = self.starts[sequence:end] - row, self.sequence_of_token[row:last] - sequence
-            out.append(Hidden(self.states[row:last], *places, self.lengths[sequence:end]))
+            starts, cls_rows = self.starts[sequence:end] - row, self.cls_rows[sequence:end] - row
+            of_token = self.sequence_of_token[row:last] - sequence
+            out.append(Hidden(self.states[row:last], starts, cls_rows, of_token, self.lengths[sequence:end]))
             row, sequence = last, end
         return out
 
 
-def hidden_of(states: Tensor, lengths: np.ndarray) -> Hidden:
-    """States `[total_tokens, hidden]` of sequences of these lengths, int64 `[num_sequences]` on the CPU."""
+def hidden_of(states: Tensor, lengths: np.ndarray, cls_positions: np.ndarray | None = None) -> Hidden:
+    """What an encoder gives, from states and where they lie.
+
+    Args:
+        states: `[total_tokens, hidden]`.
+        lengths: int64 `[num_sequences]` on the CPU, tokens of each sequence.
+        cls_positions: int64 `[num_sequences]` on the CPU, which token of each sequence is its [CLS]; None: the first of all.
+    """
     starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(states.device)
     sequence_of_token = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(states.device)
-    return Hidden(states, starts, sequence_of_token, torch.from_numpy(lengths).to(states.device, states.dtype))
+    cls_rows = starts if cls_positions is None else starts + torch.from_numpy(cls_positions).to(states.device)
+    return Hidden(states, starts, cls_rows, sequence_of_token, torch.from_numpy(lengths).to(states.device, states.dtype))

@@ -1,6 +1,6 @@
-"""The model of a trial: one encoder, a head for each task."""
+"""The model of a trial: one encoder, or one for single sentences and one for pairs, and a head for each task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,26 +15,59 @@ from trainables.encoder_files import EncoderFiles
 from trainables.model.encoder import Encoder
 from trainables.model.heads import ConvolutionHead, Head, build_head, pair_features
 from trainables.model.hidden import Hidden
+from trainables.model.lora import LORA_FILE, adapters
 from trainables.tasks import Task
+
+ENCODER, ENCODER_PAIRS = "encoder", "encoder_pairs"
+"""What the encoders are called among the weights, and their folders in a checkpoint."""
 
 
 class MultitaskModel(nn.Module):
     """BERT under a head for each task.
 
+    With `encoder.copies: singles_and_pairs` two of them, from the same pretrained weights: tasks of pairs share one, tasks of
+    single sentences the other (best_fit, appendix A.4: "QQP and STS task heads share a single BERT model, and SST gets its own").
+
     Args:
         config: of the trial; `encoder` and `heads` are read.
         files: the encoder's pretrained weights.
-        generator: on the CPU, of the heads' initial weights.
+        generator: on the CPU, of the initial weights of the heads, and then of the adapters (LoRA).
+        files_of_pairs: what the encoder of pairs starts from, where there is one; None: `files`.
+
+    Attributes:
+        encoder: of all tasks, or of single sentences.
+        encoder_pairs: of pairs; None where there is one encoder.
 
     Raises:
         ValueError: the weights do not fit the encoder's config.
     """
 
-    def __init__(self, config: TrialConfig, files: EncoderFiles, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        files: EncoderFiles,
+        generator: torch.Generator,
+        *,
+        files_of_pairs: EncoderFiles | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder.from_file(files.config, files.weights, dropout=config.encoder.dropout)
+        self.encoder = self._encoder(files)
+        two = config.encoder.copies == "singles_and_pairs"
+        self.encoder_pairs = self._encoder(files_of_pairs or files) if two else None
         self.heads = nn.ModuleDict({name: self._head(task, generator) for name, task in config.tasks.by_name.items()})
+        if config.encoder.lora.rank:
+            for encoder in self.encoders.values():
+                encoder.add_adapters(config.encoder.lora, generator)
+
+    def _encoder(self, files: EncoderFiles) -> Encoder:
+        return Encoder.from_file(files.config, files.weights, dropout=self.config.encoder.dropout)
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """All encoders by name."""
+        pairs = {} if self.encoder_pairs is None else {ENCODER_PAIRS: self.encoder_pairs}
+        return {ENCODER: self.encoder, **pairs}
 
     def _head(self, task: Task, generator: torch.Generator) -> Head:
         config, pooling = self.config.heads[task.name], self.config.encoder.pooling
@@ -49,15 +82,16 @@ class MultitaskModel(nn.Module):
         return self.encoder.word_embeddings.weight.device
 
     def set_trainable(self, what: Literal["everything", "heads"], frozen_layers: int = 0) -> None:
-        """Says what moves from here on: the heads, and what of the encoder is not frozen (`Encoder.freeze`).
+        """Says what moves from here on: the heads, and what of each encoder is not frozen (`Encoder.freeze`).
 
         Args:
-            what: `heads`: none of the encoder.
+            what: `heads`: none of an encoder.
             frozen_layers: embeddings and this many first layers stand still; 0: none.
         """
-        num_layers = len(self.encoder.layers) if what == "heads" else frozen_layers
-        if num_layers != self.encoder.frozen_layers:
-            self.encoder.freeze(num_layers)
+        for encoder in self.encoders.values():
+            num_layers = len(encoder.layers) if what == "heads" else frozen_layers
+            if num_layers != encoder.frozen_layers:
+                encoder.freeze(num_layers)
 
     def forward(
         self,
@@ -67,7 +101,7 @@ class MultitaskModel(nn.Module):
         embeddings: Tensor | None = None,
         sentences: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Predictions of one batch of each of some tasks, from one pass of the encoder over all of them.
+        """Predictions of one batch of each of some tasks, from one pass of each encoder over all of its own.
 
         Args:
             batches: of different tasks.
@@ -80,28 +114,59 @@ class MultitaskModel(nn.Module):
             For each task: logits `[num_examples, num_classes]` for classes, logits `[num_examples]` for yes or no, scores
             `[num_examples]` in the labels' units (held to their range only where `heads.*.output` says so).
         """
-        token_ids, segment_ids, lengths = self._joined(batches)
-        hidden = self.encoder(
-            token_ids,
-            segment_ids,
-            lengths,
+        hidden: dict[int, Hidden] = {}
+        for encoder, numbers in self._by_encoder(batches):
+            own = [batches[number] for number in numbers]
+            given = None if embeddings is None else _of_batches(embeddings, batches, numbers)
+            hidden |= zip(numbers, self._read(encoder, own, generator, given), strict=True)
+        return {
+            batch.task.name: self._predict(batch.task, hidden[number], generator, sentences)
+            for number, batch in enumerate(batches)
+        }
+
+    def _by_encoder(self, batches: Sequence[Batch]) -> Iterator[tuple[Encoder, list[int]]]:
+        """Each encoder that has something to read, and the numbers of its batches."""
+        for name, encoder in self.encoders.items():
+            numbers = [number for number, batch in enumerate(batches) if self._encoder_of(batch.task) == name]
+            if numbers:
+                yield encoder, numbers
+
+    def _encoder_of(self, task: Task) -> str:
+        return ENCODER_PAIRS if task.is_pair and self.encoder_pairs is not None else ENCODER
+
+    def _read(
+        self, encoder: Encoder, batches: Sequence[Batch], generator: torch.Generator | None, embeddings: Tensor | None
+    ) -> list[Hidden]:
+        """The states of each batch, from one pass of their encoder."""
+        hidden: Hidden = encoder(
+            *self._joined(batches),
             generator=generator,
             embeddings=embeddings,
+            cls_positions=self._cls_positions(batches),
             first_tokens_only=all(self._reads_first_tokens(batch.task) for batch in batches),
         )
-        by_task = hidden.split([batch.lengths for batch in batches])
-        return {
-            batch.task.name: self._predict(batch.task, inner, generator, sentences)
-            for batch, inner in zip(batches, by_task, strict=True)
-        }
+        return hidden.split([batch.lengths for batch in batches])
+
+    def _cls_positions(self, batches: Sequence[Batch]) -> np.ndarray | None:
+        """Where each sequence's [CLS] is: of two, single sentences have the first, pairs the second (studentbert, appendix A)."""
+        if self.config.encoder.cls_tokens == 1:
+            return None
+        return np.repeat([int(batch.task.is_pair) for batch in batches], [len(batch.lengths) for batch in batches])
 
     def _reads_first_tokens(self, task: Task) -> bool:
         config = self.config.heads[task.name]
         return config.kind != "conv1d" and (config.pooling or self.config.encoder.pooling) == "cls"
 
     def embed(self, batches: Sequence[Batch]) -> Tensor:
-        """The embedding layer's output for all batches, `[total_tokens, hidden]`."""
-        return self.encoder.embed(*self._joined(batches))
+        """The embedding layers' output for all batches, in their order, `[total_tokens, hidden]`."""
+        parts: dict[int, Tensor] = {}
+        for encoder, numbers in self._by_encoder(batches):
+            own = [batches[number] for number in numbers]
+            embeddings = encoder.embed(*self._joined(own))
+            if len(own) == len(batches):
+                return embeddings
+            parts |= zip(numbers, _by_batch(embeddings, own), strict=True)
+        return torch.cat([parts[number] for number in range(len(batches))])
 
     def _joined(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, np.ndarray]:
         token_ids = torch.cat([batch.token_ids for batch in batches]).to(self.device)
@@ -130,15 +195,45 @@ class MultitaskModel(nn.Module):
         return (first, second) if self.config.heads[task.name].of_two_sentences else (pair_features(first, second),)
 
     def save_weights(self, folder: Path) -> None:
-        """Writes `encoder/` in Hugging Face's layout (without a tokenizer) and `heads.safetensors`."""
-        self.encoder.save_pretrained(folder / "encoder")
+        """Writes a folder in Hugging Face's layout for each encoder (without a tokenizer), its adapters, `heads.safetensors`."""
+        for name, encoder in self.encoders.items():
+            encoder.save_pretrained(folder / name)
+        if learnt := adapters(self):
+            save_file({name: weight.detach().contiguous() for name, weight in learnt.items()}, folder / LORA_FILE)
         save_file({name: tensor.contiguous() for name, tensor in self.heads.state_dict().items()}, folder / "heads.safetensors")
 
     def load_weights(self, folder: Path) -> None:
-        """Fills all weights from what `save_weights` wrote for a model of the same config."""
-        self.encoder.load_weights(folder / "encoder" / "model.safetensors")
+        """Fills all weights from what `save_weights` wrote for a model of the same config and pretrained weights.
+
+        Where there are adapters, the encoders' own weights never moved: they stay, for in the folder they are merged.
+        """
+        if learnt := adapters(self):
+            _fill(learnt, folder / LORA_FILE)
+        else:
+            for name, encoder in self.encoders.items():
+                encoder.load_weights(folder / name / "model.safetensors")
         self.load_heads(folder / "heads.safetensors")
 
     def load_heads(self, file: Path) -> None:
         """Fills the heads' weights alone."""
         self.heads.load_state_dict(load_file(file))
+
+
+def _of_batches(embeddings: Tensor, batches: Sequence[Batch], numbers: Sequence[int]) -> Tensor:
+    """The embeddings of some of the batches, in their order."""
+    if len(numbers) == len(batches):
+        return embeddings
+    parts = _by_batch(embeddings, batches)
+    return torch.cat([parts[number] for number in numbers])
+
+
+def _by_batch(embeddings: Tensor, batches: Sequence[Batch]) -> Sequence[Tensor]:
+    parts: Sequence[Tensor] = embeddings.split([len(batch.token_ids) for batch in batches])  # type: ignore[no-untyped-call]
+    return parts
+
+
+@torch.no_grad()
+def _fill(weights: Mapping[str, Tensor], file: Path) -> None:
+    saved = load_file(file)
+    for name, weight in weights.items():
+        weight.copy_(saved[name])

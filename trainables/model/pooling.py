@@ -14,8 +14,8 @@ from trainables.model.hidden import Hidden
 
 
 def cls(hidden: Hidden) -> Tensor:
-    """The state of each sequence's first token, [CLS]: `[num_sequences, hidden]`."""
-    return hidden.states[hidden.starts]
+    """The state of each sequence's [CLS]: `[num_sequences, hidden]`; which one, where there are several, `hidden` says."""
+    return hidden.states[hidden.cls_rows]
 
 
 def mean(hidden: Hidden) -> Tensor:

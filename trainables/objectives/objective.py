@@ -10,14 +10,17 @@ from trainables.data.batching import Batch
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import Teacher
 from trainables.objectives.contrastive import contrastive_loss
+from trainables.objectives.distill import teacher_terms
 from trainables.objectives.losses import LOSSES, divergences
+from trainables.objectives.ranking import ranking_loss
 from trainables.objectives.smart import smart_terms
 
 
 class Objective:
     """Mean loss of each task's batch, and what is added to it where it is on.
 
-    `loss + contrastive.weights * contrastive_loss + smart.weights * SMART's term + bregman.mu * divergence from the teacher`.
+    `loss + contrastive.weights * contrastive_loss + ranking.weights * ranking_loss + smart.weights * SMART's term
+    + distill.gamma * divergence from the task's teacher + bregman.mu * divergence from the moving average`.
 
     Args:
         config: the trial's `objective`.
@@ -39,7 +42,7 @@ class Objective:
 
         Args:
             model: of the trial.
-            batches: of different tasks, with labels.
+            batches: of different tasks, with labels; with outputs of a teacher where the task has one.
             masks: generator of the dropout masks; None: no dropout.
             noise: generator of SMART's starting noise.
             teacher: of the Bregman step; None: none.
@@ -55,6 +58,9 @@ class Objective:
                 model, batches, clean, embeddings, config=self.config.smart, masks=masks, masks_state=masks_state, noise=noise
             )
             losses = {task: loss + self.config.smart.weights[task] * terms[task] for task, loss in losses.items()}
+        if gamma := self.config.distill.gamma:
+            taught = teacher_terms(clean, batches, divergence=self.config.smart.divergence)
+            losses = {task: loss + gamma * taught[task] if task in taught else loss for task, loss in losses.items()}
         if teacher is not None:
             tasks = [batch.task for batch in batches]
             drift = divergences(self.config.smart.divergence, tasks, clean, teacher.predict(batches))
@@ -73,4 +79,7 @@ class Objective:
             if weight := self.config.contrastive.weights[task.name]:
                 pulls = contrastive_loss(sentences[task.name], labels, task=task, margin=self.config.contrastive.margin)
                 losses[task.name] = losses[task.name] + weight * pulls.mean()
+            if weight := self.config.ranking.weights[task.name]:
+                ranking = ranking_loss(sentences[task.name], labels, task=task, scale=self.config.ranking.scale)
+                losses[task.name] = losses[task.name] + weight * ranking
         return losses

@@ -20,3 +20,11 @@ def test_a_part_is_drawn_from_all_over() -> None:
     assert abs(rows.mean() - 5000) < 300
     assert rows.min() < 100
     assert rows.max() > 9900
+
+
+@given(st.integers(0, 60), st.floats(0.001, 1), st.integers(1, 8))
+def test_copies_come_with_their_originals(originals: int, share: float, copies: int) -> None:
+    alone, rows = training_rows(originals, share), training_rows(originals * (1 + copies), share, copies)
+    assert list(rows[: len(alone)]) == list(alone)
+    assert list(rows[len(alone) :]) == [originals + row * copies + copy for row in alone for copy in range(copies)]
+    assert rows.dtype == alone.dtype

@@ -8,7 +8,7 @@ import pytest
 from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data import tokens
 from trainables.data.reading import load_rows
-from trainables.data.tokens import open_store, tokenise
+from trainables.data.tokens import open_store, store_key, tokenise
 from trainables.encoder_files import find_encoder
 from trainables.tasks import CS224N
 
@@ -91,6 +91,27 @@ def test_the_key_hangs_on_all_that_decides_the_tokens(data, cs224n_folder):
         file.write("9\tz\tOne.\tTwo.\t1\n")
     keys.append(tokenise(data, TINY).key)
     assert len(set(keys)) == 6
+
+
+def test_two_cls_tokens_are_another_key_and_stand_at_both_starts(data):
+    for pair_encoding in ("cross", "bi"):
+        one, two = (
+            tokenise(data, EncoderConfig(name="tiny", pair_encoding=pair_encoding, cls_tokens=number)) for number in (1, 2)
+        )
+        assert one.key != two.key
+        cls = one.table("sst", "train").tokens[0]
+        for key, table in two.tables.items():
+            assert (table.tokens == cls).sum() == 2 * (one.tables[key].tokens == cls).sum()
+            starts = table.offsets[:-1]
+            assert (table.tokens[starts] == cls).all()
+            assert (table.tokens[starts + 1] == cls).all()
+            assert (table.first_lengths == one.tables[key].first_lengths + 1).all()
+
+
+def test_the_key_of_one_cls_token_is_pinned():
+    key = store_key(DataConfig(), TINY, CS224N, "tokenizer", {"file": "sum"})
+    assert key == store_key(DataConfig(), EncoderConfig(name="tiny", cls_tokens=1), CS224N, "tokenizer", {"file": "sum"})
+    assert key == "b20652e19e4439506b8476bc7723608b7da5c2bc415ec1c965cd4d953447db05"
 
 
 def test_the_key_hangs_on_nothing_else(data):

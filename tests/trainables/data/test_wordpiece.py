@@ -58,6 +58,22 @@ def test_sequences_equal_those_of_transformers(encoder, hugging_face, max_tokens
     assert apart.first_lengths.tolist() == [len(ids) for ids in alone]
 
 
+@pytest.mark.parametrize("max_tokens", [8, 9, 17, 128])
+def test_with_two_cls_tokens_sequences_are_those_of_one_token_less_room_after_another(encoder, max_tokens):
+    cls, sep = load_tokenizer(encoder).encode("").ids
+    firsts, seconds = [a for a in SENTENCES for _ in SENTENCES], [b for _ in SENTENCES for b in SENTENCES]
+    for pair_encoding in ("cross", "bi"):
+        one = SequenceMaker(encoder, max_tokens=max_tokens - 1, pair_encoding=pair_encoding)
+        two = SequenceMaker(encoder, max_tokens=max_tokens, pair_encoding=pair_encoding, cls_tokens=2)
+        for plain, made in ((one.singles(firsts), two.singles(firsts)), (one.pairs(firsts, seconds), two.pairs(firsts, seconds))):
+            assert rows_of(made) == [[t for token in row for t in [token] * (1 + (token == cls))] for row in rows_of(plain)]
+            assert made.first_lengths.tolist() == (plain.first_lengths + 1).tolist()
+            assert all(row[length - 1] == sep for row, length in zip(rows_of(made), made.first_lengths, strict=True))
+        assert max(len(row) for row in rows_of(two.singles(firsts))) <= max_tokens
+        if pair_encoding == "cross":
+            assert max(len(row) for row in rows_of(two.pairs(firsts, seconds))) <= max_tokens
+
+
 def test_dtypes_are_those_of_the_file(encoder):
     made = SequenceMaker(encoder, max_tokens=16, pair_encoding="cross").pairs(["a"], ["b"])
     assert (made.tokens.dtype, made.offsets.dtype, made.first_lengths.dtype) == (np.int32, np.int64, np.int32)

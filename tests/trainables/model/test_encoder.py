@@ -73,6 +73,17 @@ def test_first_tokens_alone_are_the_same_numbers() -> None:
     assert first.lengths.tolist() == [1.0] * len(LENGTHS)
 
 
+def test_cls_tokens_anywhere_are_the_same_numbers() -> None:
+    encoder, positions = load("tiny"), np.array([1, 0, 21, 2, 0, 1])
+    ids, segments = tokens(encoder)
+    full = encoder(ids, segments, LENGTHS, generator=None, cls_positions=positions)
+    alone = encoder(ids, segments, LENGTHS, generator=None, cls_positions=positions, first_tokens_only=True)
+    starts = np.cumsum(LENGTHS) - LENGTHS
+    assert full.cls_rows.tolist() == (starts + positions).tolist()
+    torch.testing.assert_close(alone.states[alone.cls_rows], full.states[full.cls_rows])
+    assert torch.equal(full.states, encoder(ids, segments, LENGTHS, generator=None).states)
+
+
 def test_each_sequence_is_alone_in_its_batch() -> None:
     encoder = load("tiny")
     ids, segments = tokens(encoder)

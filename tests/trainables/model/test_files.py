@@ -1,5 +1,7 @@
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,3 +66,37 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(ValueError, match=r"config\.yaml: no such file"):
         load_model(tmp_path / "nothing")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "one": {},
+    "two_encoders": {"encoder.copies": "singles_and_pairs"},
+    "two_cls_tokens": {"encoder.cls_tokens": 2},
+    "lora": {"encoder.lora": {"rank": 3, "alpha": 2.0, "targets": "all"}},
+    "two_encoders_with_lora": {"encoder.copies": "singles_and_pairs", "encoder.lora": {"rank": 1}},
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_the_loaded_model_predicts_what_the_saved_one_did(tmp_path: Path, make_batch: Callable[..., Any], case: str) -> None:
+    config, files = TrialConfig().override({"encoder.name": "tiny", **OPTIONS[case]}), find_encoder("tiny")
+    model = MultitaskModel(config, files, torch.Generator().manual_seed(3))
+    chance = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=chance), alpha=0.05)
+    save_model(model, files, tmp_path)
+    loaded_config, loaded = load_model(tmp_path)
+    assert loaded_config == config
+    batches = [make_batch("qqp", [30, 3]), make_batch("sst", [4, 9, 3]), make_batch("sts", [7, 7])]
+    with torch.inference_mode():
+        one, two = model(batches, generator=None), loaded(batches, generator=None)
+    assert all(torch.equal(predictions, two[task]) for task, predictions in one.items())
+    again = MultitaskModel(config, files, torch.Generator().manual_seed(5))
+    again.load_weights(tmp_path)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert (tmp_path / "encoder_pairs").is_dir() == (model.encoder_pairs is not None)
+    assert (tmp_path / "lora.safetensors").is_file() == ("lora" in case)
+    for name in model.encoders:
+        assert find_encoder(str(tmp_path / name)).tokenizer_sha256 == files.tokenizer_sha256

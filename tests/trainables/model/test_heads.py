@@ -73,6 +73,9 @@ def test_dropout_is_drawn_in_training_only(kind: str, task: str) -> None:
     assert not torch.equal(one, head(*given_, None))
 
 
+NO_HIDDEN_LAYER = ("linear", "abs_difference_linear", "cosine")
+
+
 def reference(head: torch.nn.Module, config: HeadConfig, values: tuple[Any, ...]) -> torch.Tensor:
     """The raw output of a head (before `OUTPUTS`), one example at a time, in plain words."""
     weights = head.state_dict()
@@ -95,6 +98,7 @@ def reference(head: torch.nn.Module, config: HeadConfig, values: tuple[Any, ...]
         "linear": lambda x: linear("output", x),
         "mlp": lambda x: linear("output", activation(linear("hidden", x))),
         "abs_difference": lambda u, v: linear("output", activation(linear("hidden", (u - v).abs()))),
+        "abs_difference_linear": lambda u, v: linear("output", (u - v).abs()),
         "cosine": cosine,
         "compress_expand": lambda u, v: cosine(*(linear("expand", activation(linear("compress", x))) for x in (u, v))),
         "conv1d": convolved,
@@ -116,8 +120,8 @@ def test_each_equals_a_plain_reference(pair: tuple[str, str], activation: Any, o
     config = HeadConfig(
         kind=kind,
         dropout=0.0,
-        activation=None if kind in ("linear", "cosine") else activation,
-        hidden_size=None if kind in ("linear", "cosine") else 6,
+        activation=None if kind in NO_HIDDEN_LAYER else activation,
+        hidden_size=None if kind in NO_HIDDEN_LAYER else 6,
         output=output if task == "sts" else "identity",
     )
     head = HEADS[kind](WIDTH, CS224N.by_name[task], config, torch.Generator().manual_seed(seed)).double()

@@ -219,3 +219,117 @@ def test_embeddings_from_outside_get_their_gradient_through_frozen_layers(make_b
     assert gradients[0].abs().max() > 0
     assert torch.equal(gradients[0], gradients[1])
     assert torch.equal(gradients[0], gradients[2])
+
+
+TWO_ENCODERS = {"encoder__copies": "singles_and_pairs"}
+INTERLEAVED = (("qqp", [30, 3]), ("sst", [4, 9, 2]), ("sts", [7, 7, 7, 3]))
+
+
+@pytest.fixture
+def interleaved(make_batch: Make) -> list[Any]:
+    return [make_batch(name, lengths) for name, lengths in INTERLEAVED]
+
+
+def disturb_pairs(model: MultitaskModel) -> None:
+    chance = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.encoder_pairs.parameters():
+            weight.add_(torch.randn(weight.shape, generator=chance), alpha=0.05)
+
+
+def test_two_encoders_begin_as_one_did_with_the_same_heads(interleaved: list[Any]) -> None:
+    one, two = build(), build(**TWO_ENCODERS)
+    assert one.encoder_pairs is None
+    assert all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
+    pairs = two.encoder_pairs.state_dict()
+    assert all(torch.equal(tensor, pairs[name]) for name, tensor in one.encoder.state_dict().items())
+    torch.testing.assert_close(one(interleaved, generator=None), two(interleaved, generator=None), rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_are_read_by_their_encoder_and_single_sentences_by_the_other(interleaved: list[Any]) -> None:
+    model, plain = build(**TWO_ENCODERS), build()
+    disturb_pairs(model)
+    for chosen in (interleaved, interleaved[:2], interleaved[1:], interleaved[:1], interleaved[1:2]):
+        together = model(chosen, generator=None)
+        assert list(together) == [batch.task.name for batch in chosen]
+        for batch in chosen:
+            plain.encoder = model.encoder_pairs if batch.task.is_pair else model.encoder
+            alone = plain([batch], generator=None)[batch.task.name]
+            torch.testing.assert_close(alone, together[batch.task.name], rtol=1e-4, atol=1e-5)
+            other = {"sst": "encoder_pairs"}.get(batch.task.name, "encoder")
+            plain.encoder = model.encoders[other]
+            assert not torch.allclose(plain([batch], generator=None)[batch.task.name], alone, rtol=1e-3)
+
+
+def test_each_of_two_encoders_passes_once_a_step(interleaved: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, passes = build(**TWO_ENCODERS), []
+    for name, encoder in model.encoders.items():
+        forward = encoder.forward
+        monkeypatch.setattr(
+            encoder, "forward", lambda *args, n=name, f=forward, **kwargs: passes.append((n, len(args[2]))) or f(*args, **kwargs)
+        )
+    model(interleaved, generator=None)
+    assert passes == [("encoder", 3), ("encoder_pairs", 6)]
+    passes.clear()
+    model(interleaved[:1], generator=None)
+    assert passes == [("encoder_pairs", 2)]
+
+
+def test_embeddings_of_two_encoders_are_in_the_order_of_the_batches(interleaved: list[Any]) -> None:
+    model = build(**TWO_ENCODERS)
+    disturb_pairs(model)
+    embeddings = model.embed(interleaved)
+    torch.testing.assert_close(torch.cat([model.embed([batch]) for batch in interleaved]), embeddings)
+    plain = model(interleaved, generator=torch.Generator().manual_seed(3))
+    given = model(interleaved, generator=torch.Generator().manual_seed(3), embeddings=embeddings)
+    assert all(torch.equal(plain[task], given[task]) for task in plain)
+    start, end = (sum(sum(lengths) for _, lengths in INTERLEAVED[:number]) for number in (1, 2))
+    (gradient,) = torch.autograd.grad(given["sst"].sum(), embeddings, retain_graph=True)
+    reached = gradient.abs().sum(1) > 0
+    assert reached[start:end].all()
+    assert reached.sum() == end - start
+    sum(predictions.square().sum() for predictions in given.values()).backward()
+    for encoder in model.encoders.values():
+        assert all(weight.grad is not None for weight in encoder.parameters() if weight.requires_grad)
+
+
+@pytest.mark.parametrize(("what", "frozen_layers"), [("everything", 1), ("heads", 0)])
+def test_both_encoders_are_frozen_alike(what: str, frozen_layers: int) -> None:
+    model, one = build(**TWO_ENCODERS), build()
+    for _ in range(2):
+        model.set_trainable(what, frozen_layers)
+        one.set_trainable(what, frozen_layers)
+        moving = [name for name, weight in one.encoder.named_parameters() if weight.requires_grad]
+        for encoder in model.encoders.values():
+            assert [name for name, weight in encoder.named_parameters() if weight.requires_grad] == moving
+        what, frozen_layers = "everything", 0
+
+
+@pytest.mark.parametrize("pair_encoding", ["cross", "bi"])
+@pytest.mark.parametrize("copies", ["one", "singles_and_pairs"])
+def test_of_two_cls_tokens_single_sentences_pool_the_first_and_pairs_the_second(
+    make_batch: Make, pair_encoding: str, copies: str
+) -> None:
+    options = {"encoder__pair_encoding": pair_encoding, "encoder__copies": copies}
+    model = build(encoder__cls_tokens=2, **options, heads={"sts": {"pooling": "mean"}})
+    batches = [make_batch("qqp", [30, 3, 5, 8]), make_batch("sst", [4, 9, 3]), make_batch("sts", [7, 4])]
+    if pair_encoding == "bi":
+        batches = [dataclasses.replace(batch, num_examples=len(batch.lengths) // 2) for batch in batches]
+    for chosen in (batches, batches[:2], batches[:1], batches[1:2]):  # the first and third with all tokens, the others without
+        sentences: dict[str, torch.Tensor] = {}
+        model(chosen, generator=None, sentences=sentences)
+        for batch in chosen[:2]:
+            encoder = model.encoders["encoder_pairs" if copies != "one" and batch.task.is_pair else "encoder"]
+            hidden = encoder(batch.token_ids, batch.segment_ids, batch.lengths, generator=None)
+            expected = hidden.states[hidden.starts + int(batch.task.is_pair)]
+            torch.testing.assert_close(sentences[batch.task.name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_leave_the_heads_as_they_are_drawn_and_the_predictions(interleaved: list[Any]) -> None:
+    for copies in ("one", "singles_and_pairs"):
+        plain, adapted = build(encoder__copies=copies), build(encoder__copies=copies, encoder__lora={"rank": 2})
+        assert all(torch.equal(tensor, adapted.state_dict()[name]) for name, tensor in plain.state_dict().items())
+        expected, ours = plain(interleaved, generator=None), adapted(interleaved, generator=None)
+        assert all(torch.equal(predictions, ours[task]) for task, predictions in expected.items())
+    drawn = [encoder.layers[0].query.lora_a for encoder in adapted.encoders.values()]
+    assert not torch.equal(*drawn)

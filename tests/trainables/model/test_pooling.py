@@ -28,6 +28,14 @@ def test_cls_is_each_first_token() -> None:
     assert POOLINGS["cls"](2)(hidden_of(STATES, LENGTHS)).tolist() == [[0, 1], [6, 7], [8, 9]]
 
 
+def test_cls_is_the_token_that_is_said_to_be_it_and_the_others_take_all() -> None:
+    plain, other = hidden_of(STATES, LENGTHS), hidden_of(STATES, LENGTHS, np.array([1, 0, 3]))
+    assert POOLINGS["cls"](2)(other).tolist() == [[2, 3], [6, 7], [14, 15]]
+    for name in sorted(POOLINGS.keys() - {"cls"}):
+        pooling = POOLINGS[name](2)
+        assert torch.equal(pooling(plain), pooling(other))
+
+
 def test_mean_is_over_each_sequence_alone() -> None:
     assert POOLINGS["mean"](2)(hidden_of(STATES, LENGTHS)).tolist() == [[2, 3], [6, 7], [11, 12]]
 

@@ -1,0 +1,79 @@
+"""Further training rows of a task: files in its own layout beside those of the source (`data.more_rows`)."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
+from trainables.data.cs224n import FileRows
+from trainables.data.rows import DataError, DataSet, Rows
+from trainables.tasks import Task, TaskSet
+
+MAKER = "python -m trainables.outside"
+
+
+def absolute_files(config: DataConfig) -> dict[str, list[str]]:
+    """`config.more_rows` with absolute paths, for `override({"data.more_rows": ...})`.
+
+    A relative name is looked for in the folder `config.source`; where the source is no folder, in the working directory.
+    """
+    is_folder = config.source not in {SAMPLE_SOURCE, HUB_SOURCE}
+    base = Path(config.source).expanduser() if is_folder else Path()
+    return {
+        name: [str((base / Path(file).expanduser()).absolute()) for file in files] for name, files in config.more_rows.items()
+    }
+
+
+def more_files(config: DataConfig, tasks: TaskSet, source_files: Iterable[str]) -> list[tuple[Path, Task]]:
+    """The files with further rows and whose they are, in the order of the tasks.
+
+    Args:
+        config: names them.
+        tasks: whose rows are read; files of others are passed over.
+        source_files: names of the source's files.
+
+    Raises:
+        DataError: a file is not there, or has the name of another one, under which its hash and its rows would be told.
+    """
+    named = absolute_files(config)
+    files = [(Path(file), task) for task in tasks.tasks for file in named.get(task.name, ())]
+    count = Counter([*source_files, *(path.name for path, _ in files)])
+    problems = []
+    for path, task in files:
+        where = f"data.more_rows.{task.name}: {path}"
+        if not path.is_file():
+            problems.append(f"{where}: no such file; {MAKER} makes such files")
+        elif count[path.name] > 1:
+            problems.append(f"{where}: another file is called {path.name}, too; give it a name of its own")
+    if problems:
+        raise DataError(problems)
+    return files
+
+
+def append_rows(data_set: DataSet, more: Sequence[tuple[Task, FileRows]]) -> DataSet:
+    """The data set with further rows behind the training rows of their tasks, in the order of the files.
+
+    An id that is taken already gets the file's name behind it: `12` of more.csv becomes `12@more.csv`.
+    """
+    splits = {name: dict(by_split) for name, by_split in data_set.splits.items()}
+    for task, file in more:
+        splits[task.name]["train"] = _joined(splits[task.name]["train"], file.rows(), file.path.name)
+    return replace(
+        data_set,
+        splits=splits,
+        left_out=[*data_set.left_out, *(row for _, file in more for row in file.left_out)],
+        rows_read=data_set.rows_read | {file.path.name: file.num_rows for _, file in more},
+        hashes=data_set.hashes | {file.path.name: file.sha256 for _, file in more},
+    )
+
+
+def _joined(rows: Rows, more: Rows, file_name: str) -> Rows:
+    taken = set(rows.ids)
+    ids = [f"{name}@{file_name}" if name in taken else name for name in more.ids]
+    sentences = tuple([*one, *other] for one, other in zip(rows.sentences, more.sentences, strict=True))
+    assert rows.labels is not None
+    assert more.labels is not None
+    return Rows([*rows.ids, *ids], sentences, np.concatenate([rows.labels, more.labels]))

@@ -1,0 +1,112 @@
+"""Combinations that make no sense: options that a task, or the rest of the config, cannot have, each refused with its reason."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from trainables.config_parts import (
+    BalancingConfig,
+    DataConfig,
+    EncoderConfig,
+    HeadConfig,
+    ObjectiveConfig,
+    PhaseConfig,
+)
+from trainables.tasks import Task, TaskSet
+
+
+def misfits(
+    *,
+    tasks: TaskSet,
+    data: DataConfig,
+    encoder: EncoderConfig,
+    heads: Mapping[str, HeadConfig],
+    objective: ObjectiveConfig,
+    balancing: BalancingConfig,
+    phases: Sequence[PhaseConfig],
+) -> list[str]:
+    """A sentence for each combination in a config's parts, filled in for all tasks, that makes no sense."""
+    out: list[str] = []
+    for task in tasks.tasks:
+        out += _of_head(task, heads[task.name], encoder)
+        out += _of_losses(task, objective, encoder)
+    out += _of_encoder(tasks, encoder, heads)
+    for number, phase in enumerate(phases):
+        out += _of_phase(f"phases.{number}", phase, encoder, heads, balancing)
+    out += _of_data(data)
+    return out
+
+
+def _reads_apart(task: Task, encoder: EncoderConfig) -> bool:
+    return task.is_pair and encoder.pair_encoding == "bi"
+
+
+def _of_head(task: Task, head: HeadConfig, encoder: EncoderConfig) -> Iterator[str]:
+    where, apart = f"heads.{task.name}", encoder.pair_encoding
+    if head.of_two_sentences and not _reads_apart(task, encoder):
+        yield (
+            f"{where}.kind={head.kind} compares two sentences that are read apart: it needs a task of pairs and "
+            f"encoder.pair_encoding=bi, but got {apart}"
+        )
+    if head.kind in ("cosine", "compress_expand") and task.target != "score":
+        yield f"{where}.kind={head.kind} gives a score, but {task.name} asks for {task.target}"
+    if head.kind == "conv1d" and _reads_apart(task, encoder):
+        yield f"{where}.kind=conv1d reads one sequence, but pairs are read apart (encoder.pair_encoding=bi)"
+    if head.output == "relu" and head.kind in ("cosine", "compress_expand"):
+        yield f"{where}.output=relu changes nothing: kind={head.kind} never falls below the lowest label"
+    if head.output != "identity" and task.target != "score":
+        yield f"{where}.output={head.output} is for scores, but {task.name} asks for {task.target}"
+
+
+def _of_losses(task: Task, objective: ObjectiveConfig, encoder: EncoderConfig) -> Iterator[str]:
+    loss = objective.losses[task.name]
+    if loss == "ordered_cross_entropy" and task.target != "classes":
+        yield f"objective.losses.{task.name}={loss} is for ordered classes, but {task.name} asks for {task.target}"
+    of_pairs = {"contrastive": objective.contrastive.weights, "ranking": objective.ranking.weights}
+    for name, weights in of_pairs.items():
+        if weights[task.name] and not (_reads_apart(task, encoder) and task.target != "classes"):
+            yield (
+                f"objective.{name}.weights.{task.name} must be 0 unless {task.name} is a task of pairs with yes or no or a "
+                f"score, read apart (encoder.pair_encoding=bi), but got {weights[task.name]:g}"
+            )
+
+
+def _of_encoder(tasks: TaskSet, encoder: EncoderConfig, heads: Mapping[str, HeadConfig]) -> Iterator[str]:
+    if len({task.is_pair for task in tasks.tasks}) == 1:
+        kind = "pairs" if tasks.tasks[0].is_pair else "single sentences"
+        for key in ("copies", "cls_tokens"):
+            if getattr(encoder, key) in ("singles_and_pairs", 2):
+                yield (
+                    f"encoder.{key}={getattr(encoder, key)} is for tasks of single sentences beside tasks of pairs, "
+                    f"but all tasks are of {kind}"
+                )
+    pooled = {_pooling(heads[task.name], encoder) for task in tasks.tasks if heads[task.name].kind != "conv1d"}
+    if encoder.cls_tokens == 2 and "cls" not in pooled:
+        yield "encoder.cls_tokens=2 changes nothing: no task has pooling cls"
+
+
+def _of_phase(
+    where: str, phase: PhaseConfig, encoder: EncoderConfig, heads: Mapping[str, HeadConfig], balancing: BalancingConfig
+) -> Iterator[str]:
+    if phase.round_share and phase.task_schedule != "whole_dataset_round_robin":
+        yield f"{where}.round_share is for task_schedule=whole_dataset_round_robin, but got {phase.task_schedule}"
+    without = [n for n in phase.tasks if heads[n].kind == "cosine" and _pooling(heads[n], encoder) != "attention"]
+    if phase.trainable == "heads" and without:
+        yield f"{where}.trainable=heads: the head of {', '.join(without)} (kind=cosine) has no weights that could train"
+    if phase.trainable == "heads" and phase.frozen_layers:
+        yield f"{where}.frozen_layers={phase.frozen_layers} changes nothing beside trainable=heads, which freezes all layers"
+    is_mixed = len(phase.tasks) == 1 or phase.task_schedule == "sum_of_losses"
+    if balancing.gradients == "pcgrad" and not is_mixed:
+        yield (
+            f"balancing.gradients=pcgrad needs steps of several tasks, {where}.task_schedule=sum_of_losses, "
+            f"but got {phase.task_schedule}"
+        )
+
+
+def _of_data(data: DataConfig) -> Iterator[str]:
+    for name, files in data.more_rows.items():
+        twice = sorted({file for file in files if files.count(file) > 1})
+        if twice:
+            yield f"data.more_rows.{name}: each file may stand once, but got {', '.join(twice)} more than once"
+
+
+def _pooling(head: HeadConfig, encoder: EncoderConfig) -> str:
+    return head.pooling or encoder.pooling
