@@ -16,6 +16,8 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
+from reports import beside_paper as paper
+from reports.beside_paper import BesidePaper, read_beside_paper
 from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
@@ -38,25 +40,27 @@ class Row:
         rank: 1 for the best; None for failed trials and those without a report.
         trial: its number in the search.
         score: of its best report, in [0, 1]; None before the first.
-        metrics: the tasks' metrics in that same report, in the order of the tasks.
+        metrics: task -> its metric in that same report; None before the first.
         budget_examples: training examples seen up to the last report.
         budget_share: that over the full budget; None where the full budget is not known.
         state: `complete`, `stopped`, `failed`, `interrupted` or `running`.
         reason: why it failed, else empty.
-        values: what it has at each of the leaderboard's paths; None where the dimension played no part.
+        assignment: config path -> value: what the sampler chose.
+        dev_share: share of dev that its score is of; 1 before the first report.
         train_seconds: time spent in training steps.
     """
 
     rank: int | None
     trial: int
     score: float | None
-    metrics: tuple[float | None, ...]
+    metrics: dict[str, float | None]
     budget_examples: int
     budget_share: float | None
     state: str
     reason: str
-    values: tuple[Value | None, ...]
+    assignment: Assignment
     train_seconds: float
+    dev_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None, t
     """
     ordered = sorted(records, key=standing)
     paths = varying_paths([record.assignment for record in records])
-    rows = tuple(_row(record, rank, paths, full_budget, tasks) for rank, record in enumerate(ordered, start=1))
+    rows = tuple(_row(record, rank, full_budget, tasks) for rank, record in enumerate(ordered, start=1))
     best = ordered[0].assignment if rows and rows[0].rank == 1 else {}
     return Leaderboard(tasks.names, paths, rows, full_budget, dict(Counter(record.state for record in records)), dict(best))
 
@@ -166,26 +170,28 @@ def print_leaderboard(folder: Path, console: Console, top: int | None = None) ->
     _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
 
 
-def _row(record: TrialRecord, rank: int, paths: Sequence[str], full_budget: int | None, tasks: TaskSet) -> Row:
+def _row(record: TrialRecord, rank: int, full_budget: int | None, tasks: TaskSet) -> Row:
     report = record.best_report or {}
+    full_budget = record.config.get("budget_examples") or full_budget
     return Row(
         rank=rank if report and record.state != "failed" else None,
         trial=record.number,
         score=record.score,
-        metrics=tuple(report.get(task.metric_key) for task in tasks.tasks),
+        metrics={task.name: report.get(task.metric_key) for task in tasks.tasks},
         budget_examples=record.budget_used,
         budget_share=record.budget_used / full_budget if full_budget else None,
         state=record.state,
         reason=record.reason,
-        values=tuple(record.assignment.get(path) for path in paths),
+        assignment=dict(record.assignment),
         train_seconds=record.train_seconds,
+        dev_share=float(report.get("dev_share", 1.0)),
     )
 
 
 def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
     budgets = tuple(f"{r.budget_share:.0%}" if r.budget_share is not None else str(r.budget_examples) for r in rows)
     states = tuple(f"{row.state}{separator}{row.reason}" if row.reason else row.state for row in rows)
-    metrics = [Column(task, tuple(_fixed_point(row.metrics[i]) for row in rows)) for i, task in enumerate(tasks)]
+    metrics = [Column(task, tuple(_fixed_point(row.metrics[task]) for row in rows)) for task in tasks]
     return [
         Column("#", tuple(_cell(row.rank) for row in rows)),
         Column("trial", tuple(str(row.trial) for row in rows)),
@@ -199,8 +205,8 @@ def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = "
 
 def _varying_columns(paths: Sequence[str], rows: Sequence[Row]) -> list[Column]:
     out = []
-    for index, name in enumerate(short_names(paths)):
-        values = [row.values[index] for row in rows]
+    for path, name in zip(paths, short_names(paths), strict=True):
+        values = [row.assignment.get(path) for row in rows]
         is_number = not any(isinstance(value, bool | str) for value in values)
         out.append(Column(name, tuple(map(_cell, values)), is_number))
     return out
@@ -213,6 +219,12 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
     if leaderboard.full_budget:
         lines[-1] += f"; full budget {leaderboard.full_budget} examples"
     lines.append(f"[dim]{RANKING}[/dim]")
+    parts = sorted({row.dev_share for row in leaderboard.rows if row.dev_share < 1})
+    if parts:
+        of = " or ".join(f"{share:.0%}" for share in parts)
+        lines.append(
+            f"[dim]Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.[/dim]"
+        )
     if leaderboard.best:
         first = leaderboard.rows[0]
         so_far = "" if first.state == "complete" else " so far, without its full budget"
@@ -240,6 +252,15 @@ def _show(leaderboard: Leaderboard, console: Console, top: int | None, *, as_tex
         console.print(render(leaderboard, console.width, top), highlight=False)
 
 
+def _show_beside_paper(compared: BesidePaper, console: Console, *, as_json: bool, as_text: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(asdict(compared), indent=2))
+    elif as_text:
+        typer.echo(paper.plain(compared))
+    else:
+        console.print(paper.render(compared), highlight=False)
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -248,10 +269,18 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a search, such as runs/night1.")],
     top: Annotated[int | None, typer.Option(min=1, help="Show the first N trials only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    beside_paper: Annotated[
+        bool, typer.Option("--beside-paper", help="A study's figures beside the paper's, and whether the order of rows agrees.")
+    ] = False,
     as_text: Annotated[bool, typer.Option("--plain", help="Aligned text, all columns; what a pipe gets.")] = False,
 ) -> None:
     """Reads, and shows as asked for."""
+    console = Console()
+    as_text = as_text or not console.is_terminal
     try:
+        if beside_paper:
+            _show_beside_paper(read_beside_paper(folder), console, as_json=as_json, as_text=as_text)
+            return
         leaderboard = read_leaderboard(folder)
     except LedgerError as error:
         typer.echo(f"error: {error}", err=True)
@@ -260,8 +289,7 @@ def main(
         tree = asdict(leaderboard) | {"rows": [asdict(row) for row in leaderboard.rows[:top]]}
         typer.echo(json.dumps(tree, indent=2))
         return
-    console = Console()
-    _show(leaderboard, console, top, as_text=as_text or not console.is_terminal)
+    _show(leaderboard, console, top, as_text=as_text)
 
 
 if __name__ == "__main__":

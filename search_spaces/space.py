@@ -1,15 +1,14 @@
 """A search space: config paths, their domains, and when each of them plays a part."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from search_spaces.covering import covering_points
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from trainables.config import TrialConfig
 from trainables.parts import ConfigError, Part, parse_part
@@ -33,43 +32,59 @@ class Dimension:
         when: other paths and the values they must have (all entries, where the path has a `*`) for this one to play a part;
             empty: always.
         source: where the range comes from.
+        variant: tells dimensions of one path apart, whose conditions then exclude each other: a path may have one range here
+            and another there.
     """
 
     path: str
     domain: Domain
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the sampler knows it by: its path, and behind `@` its variant."""
+        return f"{self.path}@{self.variant}" if self.variant else self.path
 
 
 @dataclass(frozen=True)
 class Space:
     """Dimensions in an order in which each comes after those that its condition names.
 
+    Attributes:
+        starts: settings that are tried first, each as config path -> value; what they leave open is drawn.
+
     Raises:
-        ValueError: a path twice, or a condition on a dimension that comes later.
+        ValueError: a name twice, two variants of a path that may both play a part, a condition on a dimension that comes later.
     """
 
     name: str
     dimensions: tuple[Dimension, ...]
     title: str = ""
+    starts: tuple[Mapping[str, Value], ...] = ()
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        before: list[Dimension] = []
         paths = [dimension.path for dimension in self.dimensions]
         for dimension in self.dimensions:
-            if dimension.path in seen:
-                raise ValueError(f"{dimension.path}: each path may stand once in a space")
+            seen = {earlier.path for earlier in before}
+            if dimension.name in {earlier.name for earlier in before}:
+                raise ValueError(f"{dimension.name}: each dimension may stand once in a space")
+            for earlier in before:
+                if earlier.path == dimension.path and not _exclude_each_other(earlier, dimension):
+                    raise ValueError(f"{dimension.name}: it may play a part beside {earlier.name}; their conditions must differ")
             for condition in dimension.when:
                 if condition in paths and condition not in seen:
-                    raise ValueError(f"{dimension.path}: its condition names {condition}, which must come before it")
-            seen.add(dimension.path)
+                    raise ValueError(f"{dimension.name}: its condition names {condition}, which must come before it")
+            before.append(dimension)
 
     def draw(self, suggest: Callable[[str, Domain], Value], base: TrialConfig) -> Assignment:
-        """One point: `suggest(path, domain)` is asked for each dimension that plays a part, in order."""
+        """One point: `suggest(name, domain)` is asked for each dimension that plays a part, in order."""
         tree, point = base.to_tree(), Assignment()
         for dimension in self.dimensions:
             if _is_active(dimension, point, tree):
-                point[dimension.path] = suggest(dimension.path, dimension.domain)
+                point[dimension.path] = suggest(dimension.name, dimension.domain)
         return point
 
     def grid(self, base: TrialConfig, num_points: int = GRID_POINTS) -> Iterator[Assignment]:
@@ -86,6 +101,34 @@ class Space:
                 yield from grow(point, rest[1:])
 
         return grow({}, self.dimensions)
+
+    def first_points(self, base: TrialConfig) -> list[dict[str, Value]]:
+        """What is enqueued before anything is drawn: for each of `starts` names of dimensions and their values.
+
+        Left out are dimensions that play no part, and values outside of their domain (of a space that was made narrower).
+        """
+        return [start for given in self.starts if (start := self._start(given, base))]
+
+    def _start(self, given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
+        start: dict[str, Value] = {}
+        point: Assignment = {}
+        tree = base.to_tree()
+        for dimension in self.dimensions:
+            value = given.get(dimension.path)
+            if value is not None and dimension.domain.contains(value) and _is_active(dimension, point, tree):
+                start[dimension.name] = point[dimension.path] = value
+        return start
+
+    def configure(self, point: Assignment, base: TrialConfig, search_seed: int, number: int) -> TrialConfig:
+        """The config of a point.
+
+        Args:
+            point: of this space.
+            base: the config under it.
+            search_seed: of the search.
+            number: of the trial; its seed is made of both.
+        """
+        return base.override({**point, "seed": trial_seed(search_seed, number)})
 
     def without(self, paths: Iterable[str]) -> "Space":
         """The space with the dimensions taken out that are set by hand (`heads.sst.kind` also takes out `heads.*.kind`)."""
@@ -109,28 +152,20 @@ class Space:
         return [f"space {self.name}: {problem}" for problem in out or self._refused_values(base)]
 
     def _conditions_never_met(self) -> list[str]:
-        domains = {dimension.path: dimension.domain for dimension in self.dimensions}
         return [
-            f"{dimension.path}: its condition can never be met: {path} is none of {', '.join(map(str, values))}"
+            f"{dimension.name}: its condition can never be met: {path} is none of {', '.join(map(str, values))}"
             for dimension in self.dimensions
             for path, values in dimension.when.items()
-            if path in domains and not any(domains[path].contains(value) for value in values)
+            if (domains := [d.domain for d in self.dimensions if d.path == path])
+            and not any(domain.contains(value) for domain in domains for value in values)
         ]
 
     def _refused_values(self, base: TrialConfig) -> list[str]:
-        """Each end and each choice is tried together with those of each other dimension, all else at its upper end.
-
-        Pairs find whatever breaks a rule that binds two values.
-        """
-        singles = [(d, value) for d in self.dimensions for value in dict.fromkeys(d.domain.grid(2))]
-        points: dict[tuple[tuple[str, Value], ...], Assignment] = {}
-        for (one, value), (other, other_value) in itertools.combinations_with_replacement(singles, 2):
-            met = {**_met_conditions(one, self), **_met_conditions(other, self)}
-            forced = {**met, other.path: other_value, one.path: value}
-            point = self.draw(partial(_forced_or_last, forced), base)
-            points[tuple(point.items())] = point
+        """Pairs find whatever breaks a rule that binds two values, so each end and each choice meets those of all others."""
         out: dict[str, None] = {}
-        for point in points.values():
+        values = {d.name: tuple(dict.fromkeys(d.domain.grid(2))) for d in self.dimensions}
+        needed = {d.name: _met_conditions(d, self) for d in self.dimensions}
+        for point in covering_points(values, needed, lambda suggest: self.draw(suggest, base)):
             try:
                 base.override(point)
             except ConfigError as error:
@@ -142,7 +177,8 @@ class Space:
         return {
             "name": self.name,
             "title": self.title,
-            "dimensions": {d.path: _dimension_tree(d) for d in self.dimensions},
+            "dimensions": {d.name: _dimension_tree(d) for d in self.dimensions},
+            **({"starts": [dict(start) for start in self.starts]} if self.starts else {}),
         }
 
     @classmethod
@@ -153,9 +189,9 @@ class Space:
             ConfigError: unknown keys, broken rules, all at once.
         """
         parsed = parse_part(_SpaceTree, tree)
-        dimensions = tuple(entry.build(path) for path, entry in parsed.dimensions.items())
+        dimensions = tuple(entry.build(name) for name, entry in parsed.dimensions.items())
         try:
-            return cls(parsed.name, dimensions, parsed.title)
+            return cls(parsed.name, dimensions, parsed.title, parsed.starts)
         except ValueError as error:
             raise ConfigError([f"space {parsed.name}: {error}"]) from None
 
@@ -207,15 +243,22 @@ class _DimensionTree(Part):
         assert self.choices is not None
         return Categorical(self.choices)
 
-    def build(self, path: str) -> Dimension:
-        when = MappingProxyType({name: tuple(values) for name, values in self.when.items()})
-        return Dimension(path, self.domain(), when, self.source)
+    def build(self, name: str) -> Dimension:
+        path, _, variant = name.partition("@")
+        when = MappingProxyType({path: tuple(values) for path, values in self.when.items()})
+        return Dimension(path, self.domain(), when, self.source, variant)
 
 
 class _SpaceTree(Part):
     name: str = Field(min_length=1)
     title: str = ""
     dimensions: dict[str, _DimensionTree]
+    starts: tuple[dict[str, Value], ...] = Field((), strict=False)
+
+
+def trial_seed(search_seed: int, number: int) -> int:
+    """The seed of trial `number`: differs from trial to trial, so that no seed's luck is taken for a config's merit."""
+    return (search_seed * 1_000_003 + number) % 2**31
 
 
 def widened(old: Space, new: Space) -> list[str]:
@@ -226,9 +269,9 @@ def widened(old: Space, new: Space) -> list[str]:
     because the sampler compares old trials with new ones.
     """
     out = []
-    before = {d.path: d.domain for d in old.dimensions}
+    before = {d.name: d.domain for d in old.dimensions}
     for dimension in new.dimensions:
-        domain = before.get(dimension.path)
+        domain = before.get(dimension.name)
         if domain is None:
             continue
         same_kind = type(domain) is type(dimension.domain) and getattr(domain, "log", None) == getattr(
@@ -236,15 +279,17 @@ def widened(old: Space, new: Space) -> list[str]:
         )
         if not same_kind or (isinstance(domain, Categorical) and domain != dimension.domain):
             out.append(
-                f"{dimension.path}: only the bounds of a range may change in a search that has begun, "
+                f"{dimension.name}: only the bounds of a range may change in a search that has begun, "
                 f"but got {dimension.domain} after {domain}"
             )
-    missing = [path for path in before if path not in {d.path for d in new.dimensions}]
-    return out + [f"{path}: a dimension cannot be taken out of a search that has begun" for path in missing]
+    missing = [name for name in before if name not in {d.name for d in new.dimensions}]
+    return out + [f"{name}: a dimension cannot be taken out of a search that has begun" for name in missing]
 
 
-def _forced_or_last(forced: Assignment, path: str, domain: Domain) -> Value:
-    return forced.get(path, domain.grid(2)[-1])
+def _exclude_each_other(one: Dimension, other: Dimension) -> bool:
+    """True where some path's values under which the one plays a part are none of the other's."""
+    shared = one.when.keys() & other.when.keys()
+    return any(not set(one.when[path]) & set(other.when[path]) for path in shared)
 
 
 def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:
@@ -257,13 +302,13 @@ def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) ->
 
 
 def _met_conditions(dimension: Dimension, space: Space) -> Assignment:
-    """Values of other dimensions under which `dimension` plays a part."""
-    by_path = {d.path: d for d in space.dimensions}
+    """Values of other dimensions, by name, under which `dimension` plays a part."""
     out: Assignment = {}
     for path, values in dimension.when.items():
-        if path in by_path:
-            out |= _met_conditions(by_path[path], space)
-            out[path] = next(value for value in values if by_path[path].domain.contains(value))
+        found = ((d, value) for d in space.dimensions if d.path == path for value in values if d.domain.contains(value))
+        if (first := next(found, None)) is not None:
+            other, value = first
+            out |= {**_met_conditions(other, space), other.name: value}
     return out
 
 

@@ -10,6 +10,7 @@ from shlex import quote
 from rich.console import Console
 
 from reports.leaderboard import print_leaderboard
+from search_spaces.study import StudySpace
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
@@ -58,6 +59,8 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
             try:
                 interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
                 num_left = _num_unfinished(ledger, plan)
+                if not interrupted and not quiet:
+                    _announce_export(console, num_left)
                 is_exported, exported = (True, []) if interrupted else _export(ledger, folder)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
             except BaseException as error:
@@ -98,7 +101,7 @@ def _slots(plan: SearchPlan) -> int:
     if slots == 0:
         raise ConfigError(
             [
-                f"a trial needs {settings.cpus_per_trial} CPUs and {settings.gpus_per_trial:g} GPUs, "
+                f"each trial asks for {settings.cpus_per_trial} CPU(s) and {settings.gpus_per_trial:g} GPU(s), "
                 f"but this machine has {cpus} CPUs and {gpus} GPUs; see --cpus-per-trial, --gpus-per-trial"
             ]
         )
@@ -121,9 +124,14 @@ def _go_on(folder: Path, plan: SearchPlan) -> Ledger:
 
 
 def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
-    """Queues a grid's points (those tried before are skipped), and writes the settings for people; the ledger is what counts."""
+    """Queues what comes first (what was tried before is skipped), and writes the settings for people; the ledger is what counts.
+
+    First come a grid's points, or those that the space starts with.
+    """
     if plan.settings.searcher == "grid":
         ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
+    else:
+        ledger.enqueue(plan.space.first_points(plan.base))
     write_yaml(plan.for_people(), folder / search_folder.SETTINGS_FILE)
 
 
@@ -182,23 +190,43 @@ def _export(ledger: Ledger, folder: Path) -> tuple[bool, list[str]]:
     try:
         best, record = export_best(folder, ledger=ledger)
     except (ValueError, OSError) as error:
-        return False, [f"nothing was exported: {error}", f"try again   python -m tuner.export {folder}"]
-    return True, [f"exported trial {record.number} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
+        again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
+        return False, [f"nothing was exported: {error}", *again]
+    so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
+    return True, [f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
+
+
+def _announce_export(console: Console, num_left: int) -> None:
+    """What comes next is silent, and takes minutes where dev and test are large."""
+    if num_left:
+        console.print(f"the time is up: {num_left} trials are not finished", markup=False)
+    console.print("exporting the best trial: its model is loaded again, scores dev and predicts dev and test ...", markup=False)
 
 
 def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> None:
     settings, base = plan.settings, plan.base
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
-        f"search {folder}: {settings.trials} trials of space {plan.space.name} ({len(plan.space.dimensions)} dimensions), "
-        f"{settings.searcher}, {settings.early_stopping}, {slots} at once",
+        f"search {folder}: {settings.trials} trials of {_what_varies(plan)}, {slots} at once",
         f"data {base.data.source}: training rows {rows}; a full trial sees {base.budget_examples} examples; "
         f"encoder {base.encoder.name}",
+        *(
+            [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]
+            if base.early_dev_share < 1 and base.num_reports > 1
+            else []
+        ),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _what_varies(plan: SearchPlan) -> str:
+    space, settings = plan.space, plan.settings
+    if isinstance(space, StudySpace):
+        return f"study {space.name} ({len(space.study.rows)} rows, {space.num_seeds} seeds each, every row in full)"
+    return f"space {space.name} ({len(space.dimensions)} dimensions), {settings.searcher}, {settings.early_stopping}"
 
 
 def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:
@@ -212,6 +240,10 @@ def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str
             f"best model    less {quote(str(best / 'README.md'))}",
             f"train again   python -m trainables.train --config {quote(str(best / 'config.yaml'))}",
         ]
+    if isinstance(plan.space, StudySpace):
+        lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")
     if num_left:
-        return [*lines, f"go on         python -m tuner.search --resume {here}   ({num_left} trials are not finished)"]
-    return [*lines, f"more trials   python -m tuner.search --resume {here} --trials +8"]
+        left = "1 trial is" if num_left == 1 else f"{num_left} trials are"
+        return [*lines, f"go on         python -m tuner.search --resume {here}   ({left} not finished or not begun)"]
+    more = f"--seeds {plan.space.num_seeds + 1}" if isinstance(plan.space, StudySpace) else "--trials +8"
+    return [*lines, f"more trials   python -m tuner.search --resume {here} {more}"]

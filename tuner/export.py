@@ -1,5 +1,7 @@
 """`python -m tuner.export DIR`: the best of a search as a folder that anybody can load, train again and hand in.
 
+With `--ensemble`: the predictions of several exports together (`tuner.ensemble`).
+
 best/
 config.yaml              trains it again: python -m trainables.train --config best/config.yaml
 encoder/                 transformers.AutoModel.from_pretrained reads it
@@ -18,16 +20,21 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from typer import Argument
+from typer import Argument, Option
 
 from trainables.data.rows import Split
-from trainables.data.tokens import TokenStore
 from trainables.parts import ConfigError
-from trainables.tasks import Task, TaskSet
 from tuner import search_folder
+from tuner.ensemble import export_ensemble, table
+from tuner.handover import problems_of_out, written_whole
 from tuner.ledger import Ledger
-from tuner.model_card import model_card
+from tuner.model_card import LUCKY, model_card
+from tuner.predictions import torch_threads, write_predictions
 from tuner.records import TrialRecord, rank
+
+FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
+MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
+"""What lies in some exports beside `FILES`."""
 
 TOLERANCE = 1e-6
 """How far the score of the exported model may lie from the recorded one: nothing on the machine that trained it."""
@@ -39,49 +46,74 @@ class ExportError(ConfigError):
     """The search has nothing that can be exported, or what was exported does not score what the ledger says."""
 
 
-def export_best(folder: Path, *, ledger: Ledger | None = None) -> tuple[Path, TrialRecord]:
-    """Exports the best trial of the search in `folder`, loads the export again and scores it.
+def export_best(
+    folder: Path, *, ledger: Ledger | None = None, trial: int | None = None, out: Path | None = None
+) -> tuple[Path, TrialRecord]:
+    """Exports the best trial of the search in `folder`, or the one asked for, loads the export again and scores it.
 
     Args:
         folder: of the search.
         ledger: of the search, if it is open already.
+        trial: number of the trial to export; None: the best.
+        out: the folder to write, new, empty or an older export; None: the search's `best/`.
 
     Returns:
-        The folder `best/`, and the record of the trial in it.
+        The folder written, and the record of the trial in it.
 
     Raises:
         LedgerError: no search there.
-        ExportError: no trial with weights; or the reloaded model's score is not the recorded one, and then `best/` is what it
-            was before.
+        ExportError: no trial with weights, or an `out` that holds something else; or the reloaded model's score is not the
+            recorded one, and then the folder is what it was before.
     """
     ledger = ledger or Ledger.open(folder)
-    record = choose(folder, ledger.records())
-    aside, best = folder / ".best.new", folder / search_folder.BEST
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(_weights_of(folder, record), aside)
-    for name in ("manifest.json", "metrics.json"):
-        (aside / name).unlink(missing_ok=True)
-    _predict_and_check(aside, record)
+    problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
+    try:
+        record = choose(folder, ledger.records(), trial)
+    except ExportError as error:
+        raise ExportError([*error.problems, *problems]) from None
+    if problems:
+        raise ExportError(problems)
+    best = out or folder / search_folder.BEST
     header = ledger.header
-    search_folder.write_json(aside / "metrics.json", _metrics(record))
-    search_folder.write_json(aside / "lineage.json", _lineage(header, record))
-    (aside / "README.md").write_text(model_card(header, record), encoding="utf-8")
-    _put_in_place(aside, best)
+    with written_whole(best) as aside:
+        shutil.copytree(_weights_of(folder, record), aside)
+        for name in ("manifest.json", "metrics.json"):
+            (aside / name).unlink(missing_ok=True)
+        _predict_and_check(aside, record)
+        search_folder.write_json(aside / "metrics.json", _metrics(record))
+        search_folder.write_json(aside / "lineage.json", _lineage(header, record))
+        (aside / "README.md").write_text(model_card(header, record), encoding="utf-8")
     return best, record
 
 
-def choose(folder: Path, records: list[TrialRecord]) -> TrialRecord:
-    """The best trial that still has the weights of its best report: one with its full budget if there is any.
+def choose(folder: Path, records: list[TrialRecord], trial: int | None = None) -> TrialRecord:
+    """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
 
     A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.
 
     Raises:
-        ExportError: there is none.
+        ExportError: there is none, or the one asked for is none of the search's, has no report or no weights.
     """
+    if trial is not None:
+        return _asked_for(folder, records, trial)
     for record in rank(records):
         if _exported_score(_weights_of(folder, record)) == record.score:
             return record
     raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
+
+
+def _asked_for(folder: Path, records: list[TrialRecord], trial: int) -> TrialRecord:
+    by_number = {record.number: record for record in records}
+    if trial not in by_number:
+        raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are 0 to {max(by_number, default=-1)}"])
+    record = by_number[trial]
+    if record.score is None:
+        raise ExportError([f"--trial: trial {trial} ({record.state}) has no report, and so no model"])
+    if _exported_score(_weights_of(folder, record)) != record.score:
+        kept = [r.number for r in records if r.score is not None and _exported_score(_weights_of(folder, r)) == r.score]
+        there = f"those of trials {', '.join(map(str, kept))} are" if kept else "of this search none are"
+        raise ExportError([f"--trial: the weights of trial {trial}'s best report are not there; {there}"])
+    return record
 
 
 def _exported_score(weights: Path) -> float | None:
@@ -92,46 +124,19 @@ def _exported_score(weights: Path) -> float | None:
         return None
 
 
-def write_predictions(folder: Path, store: TokenStore, tasks: TaskSet, predictions: dict[Split, dict[str, np.ndarray]]) -> None:
-    """Writes CS224N's prediction files: `sst-dev-output.csv`, `para-test-output.csv`, and so on.
-
-    A header line (`id`, tab, `Predicted_Sentiment`), then `{id} , {prediction} ` a row, in the order of the source.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, by_task in predictions.items():
-        for name, values in by_task.items():
-            task = tasks.by_name[name]
-            text = prediction_file(task, store.table(name, split).ids, values)
-            (folder / f"{task.prediction_name}-{split}-output.csv").write_text(text, encoding="utf-8")
-
-
-def prediction_file(task: Task, ids: list[str], values: np.ndarray) -> str:
-    """The text of one prediction file; classes as whole numbers, paraphrases as 0.0 and 1.0, similarities as they are."""
-    numbers = values.tolist() if task.target == "classes" else [float(value) for value in values]
-    rows = (f"{row_id} , {number} \n" for row_id, number in zip(ids, numbers, strict=True))
-    return f"id \t {task.prediction_header} \n" + "".join(rows)
-
-
 def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     """Loads what was exported, scores it on dev, and writes predictions."""
-    import torch
-
     from trainables.data.tokens import tokenise
     from trainables.evaluation import evaluate
     from trainables.model.files import load_model
 
     config, model = load_model(aside)
     store = tokenise(config.data, config.encoder, config.tasks)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.num_threads)
-    try:
+    with torch_threads(config.num_threads):
         evaluations = {split: evaluate(model, store, split) for split in ("dev", "test")}
         dev_share = float((record.best_report or {}).get("dev_share", 1.0))
         score = (evaluations["dev"] if dev_share == 1 else evaluate(model, store, share=dev_share)).metrics["score"]
-    finally:
-        torch.set_num_threads(threads)
     if record.score is None or not abs(score - record.score) <= TOLERANCE:
-        shutil.rmtree(aside)
         raise ExportError([f"trial {record.number}: the exported model scores {score}, but the ledger says {record.score}"])
     predictions: dict[Split, dict[str, np.ndarray]] = {"dev": evaluations["dev"].predictions}
     if evaluations["test"].predictions:
@@ -168,27 +173,53 @@ def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _put_in_place(aside: Path, best: Path) -> None:
-    """Puts the new export where the old one was; at each moment one of them is whole."""
-    old = best.with_name(".best.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if best.exists():
-        best.rename(old)
-    aside.rename(best)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@app.command(help="Export the best trial of a search to DIR/best, and check that it scores what was recorded.")
-def main(folder: Annotated[Path, Argument(metavar="DIR", help="folder of a search")]) -> None:
+@app.command(
+    help="Export the best trial of a search to DIR/best, and check that it scores what was recorded.  "
+    "With --ensemble: put several exported models together, and write what they predict."
+)
+def main(  # noqa: PLR0917 - a command line
+    folders: Annotated[list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble of exported models")],
+    trial: Annotated[int | None, Option(help="export this trial instead of the best")] = None,
+    out: Annotated[Path | None, Option(help="folder to write [DIR/best; an ensemble: runs/DATE-ensemble]")] = None,
+    ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
+    how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
+    data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
+) -> None:
     """Exports, and says what was written."""
     try:
-        Ledger.open(folder)
-        with search_folder.locked(folder):
-            best, record = export_best(folder)
+        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data)
+        said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
     except (ValueError, OSError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(str(error))
         raise typer.Exit(2) from None
-    typer.echo(f"{best}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same")
+    typer.echo(said)
+
+
+def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None) -> None:
+    """Refuses options that have no say in what was asked for."""
+    problems = []
+    if ensemble and trial is not None:
+        problems.append("--trial is for one search; the folder of a trial may itself be a member: DIR/trials/0007")
+    if not ensemble and len(folders) > 1:
+        problems.append(f"one search is exported at a time, but got {len(folders)}; --ensemble puts several models together")
+    if not ensemble:
+        given = {"--how": how, "--data": data}
+        problems += [f"{option} is for --ensemble" for option, value in given.items() if value is not None]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
+    Ledger.open(folder)
+    with search_folder.locked(folder):
+        best, record = export_best(folder, trial=trial, out=out)
+    return f"{best}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+
+
+def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:
+    written, ensemble = export_ensemble(folders, how=how, data=data, out=out)
+    scored = ensemble.together[how]
+    return f"{table(ensemble)}\n{LUCKY}\n{written}: {how} of {len(folders)} models, score {scored.metrics['score']:.4f}"
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Ledger:
     def _complete_ask(self, trial: optuna.Trial, space: Space, base: TrialConfig, attributes: Mapping[str, Any]) -> TrialRecord:
         with _quiet():
             assignment = space.draw(lambda path, domain: _suggest(trial, path, domain), base)
-        config = base.override({**assignment, "seed": trial_seed(int(attributes["seed"]), trial.number)})
+        config = space.configure(assignment, base, int(attributes["seed"]), trial.number)
         self._open_trials[trial.number] = trial
         trial.set_user_attr("lineage", dict(attributes))
         trial.set_user_attr("assignment", assignment)
@@ -202,11 +202,6 @@ class Ledger:
 
     def _reopen(self, number: int) -> optuna.Trial:
         return optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
-
-
-def trial_seed(search_seed: int, number: int) -> int:
-    """The seed of trial `number`: differs from trial to trial, so that no seed's luck is taken for a config's merit."""
-    return (search_seed * 1_000_003 + number) % 2**31
 
 
 def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:

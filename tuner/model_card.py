@@ -1,11 +1,11 @@
-"""The model card that goes with an export."""
+"""The cards that go with an export and with an ensemble of exports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.config_parts import PACKAGED_ENCODER
-from trainables.tasks import CS224N
+from trainables.tasks import CS224N, TaskSet
 from tuner.records import TrialRecord
 
 _TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")
@@ -31,8 +31,9 @@ def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
             "---",
             f"# A multitask BERT: {', '.join(task.title for task in tasks.tasks)}",
             "",
-            f"Trial {record.number} ({record.state}) of the search `{header.get('name')}`, encoder `{encoder}`, "
-            f"data `{record.config['data']['source']}`.",
+            *_warning(record),
+            f"Trial {record.number} ({_STATES.get(record.state, record.state)}) of the search `{header.get('name')}`, "
+            f"encoder `{encoder}`, data `{record.config['data']['source']}`.",
             "",
             "| on dev | |",
             "|---|---|",
@@ -55,12 +56,90 @@ def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
             "Train it again, without Ray: `python -m trainables.train --config config.yaml`.",
             "",
             "## How it was made",
-            f"{record.budget_used} training examples, {record.train_seconds:.0f} s of training. What the search chose:",
+            f"{_examples(record)} training examples, {record.train_seconds:.0f} s of training. What the search chose:",
             "",
             *(f"- `{path}` = {value}" for path, value in record.assignment.items()),
             "",
             "`config.yaml` holds everything, `lineage.json` the code, packages, machine, data hashes and seeds, "
             "`metrics.json` the curve.",
+            "",
+        ]
+    )
+
+
+def _examples(record: TrialRecord) -> int:
+    """Training examples that the trial really saw, up to its last report."""
+    return int(record.reports[-1].get("examples", record.budget_used)) if record.reports else 0
+
+
+def _warning(record: TrialRecord) -> list[str]:
+    """What is to be said first of a model that did not have its full budget."""
+    if record.state == "complete":
+        return []
+    report = record.best_report or {}
+    share, full = report.get("dev_share", 1.0), record.config.get("budget_examples")
+    part = f", and scored on {share:.0%} of dev" if share < 1 else ""
+    return [
+        f"**Not fully trained**: the model after {report.get('examples', record.budget_used)} of {full} examples{part}. "
+        "No trial of the search had its full budget when this was exported. `config.yaml` trains the full budget, and gives "
+        "another model.",
+        "",
+    ]
+
+
+_STATES = {"running": "cut off, may go on"}
+
+LUCKY = "best_per_task is chosen on the dev rows that it is scored on: its score is on the lucky side."
+"""What is to be said wherever the scores of ensembles stand."""
+
+
+def ensemble_card(
+    tasks: TaskSet,
+    *,
+    how: str,
+    data: str,
+    command: str,
+    rows: Sequence[tuple[str, Mapping[str, float]]],
+    sources: Mapping[str, Sequence[str]],
+    encoders: Sequence[str],
+) -> str:
+    """Markdown for people: what the ensemble is made of, what members and ensembles score, how it is made again.
+
+    Args:
+        tasks: of all members; their formula makes the score.
+        how: whose predictions lie beside the card.
+        data: the source of the rows that are scored.
+        command: that writes it again.
+        rows: the name of each member and ensemble, and its metrics on dev.
+        sources: for each task the members that its predictions come from.
+        encoders: of the members, by name.
+    """
+    formula = "leaderboard formula" if tasks == CS224N else tasks.formula
+    columns = [(f"score ({formula})", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in tasks.tasks)]
+    cells = [(f"**{name}**" if name == how else name, [f"{metrics[key]:.4f}" for _, key in columns]) for name, metrics in rows]
+    return "\n".join(
+        [
+            f"# An ensemble, {how}: {', '.join(task.title for task in tasks.tasks)}",
+            "",
+            f"Predictions of several exported models together, on data `{data}`; there are no weights here.",
+            "",
+            f"| on dev | {' | '.join(title for title, _ in columns)} |",
+            "|---|" + "---|" * len(columns),
+            *(f"| {name} | {' | '.join(numbers)} |" for name, numbers in cells),
+            "",
+            LUCKY,
+            *(["", _QUORA_NOTE] if PACKAGED_ENCODER in encoders and "qqp" in tasks.names else []),
+            "",
+            "`average`: the mean of the members' probabilities (softmax, sigmoid) and scores. `best_per_task`: each task from "
+            "the member that is best at it on dev. The files in `predictions/` come from:",
+            "",
+            *(f"- {task.title}: {', '.join(f'`{folder}`' for folder in sources[task.name])}" for task in tasks.tasks),
+            "",
+            "## Make it again",
+            "```bash",
+            command,
+            "```",
+            "`ensemble.yaml` holds the sums of the members' weights and of the data's files, `metrics.json` all metrics.",
             "",
         ]
     )

@@ -2,19 +2,22 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.registry import find_space
+from search_spaces.registry import find_space, find_study
 from search_spaces.space import GRID_POINTS, Space, widened
+from search_spaces.studies import basics, leaderboard
+from search_spaces.study import StudySpace, parse_space, study_space, without_teacher_rows
 from trainables.config import TrialConfig, read_config
 from trainables.config_parts import SAMPLE_SOURCE
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, absolute_source, changed_sums, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
-from trainables.paths import parse_assignments
+from trainables.paths import parse_assignments, read_yaml
+from trainables.tasks import CS224N
 from tuner.ledger import Ledger, LedgerError
 from tuner.settings import SearchSettings, parse_tracking_uri
 
@@ -124,16 +127,24 @@ def prepare(
         *(f"--set {path}: the search sets it; use {OWNED_PATHS[path]}" for path in _NOT_BY_HAND if path in (assignments or {}))
     )
     usable = settings or SearchSettings()
+    if usable.study is not None:
+        return prepare_study(usable, config_file=config_file, by_hand=assignments or {}, data=data, problems=problems)
     start = problems.attempt(lambda: read_config(config_file, tasks_file))
     base = problems.attempt(lambda: base_config(start or TrialConfig(), assignments or {}, data, usable))
-    space_name = settings_tree.get("space", usable.space)
+    space_name = settings_tree.get("space") or default_space(base or start or TrialConfig())
+    usable = usable.model_copy(update={"space": space_name})
     space = problems.attempt(lambda: _varying(str(space_name), assignments or {}))
     if base is not None and space is not None:
         problems.add(*space.problems(base))
     readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
     inputs = _open_inputs(readable, problems)
-    assert settings is not None and space is not None
-    return _plan(settings, space, inputs, tuple(assignments or ()))
+    assert space is not None
+    return _plan(usable, space, inputs, tuple(assignments or ()))
+
+
+def default_space(base: TrialConfig) -> str:
+    """The space that is searched where none is named: the leaderboard's for its own tasks, for others what all tasks have."""
+    return leaderboard.SPACE.name if base.tasks == CS224N else basics.SPACE.name
 
 
 def _with_tracking_uri(tree: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
@@ -193,7 +204,9 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     settings_tree = _with_tracking_uri({**header["settings"], **changes}, problems)
     settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
     base = TrialConfig.parse(header["base"])
-    space, fixed = Space.parse(header["space"]), tuple(header.get("fixed", ()))
+    space, fixed = parse_space(header["space"]), tuple(header.get("fixed", ()))
+    if isinstance(space, StudySpace):
+        return _resumed_study(header, settings, space, new_space, problems)
     if new_space is not None:
         if "fixed" not in header:  # what was set by hand would vary from now on
             problems.add(f"--space: the ledger of {folder} does not say what was set by hand; leave it out with --resume")
@@ -204,6 +217,73 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     plan = _plan(settings, space, inputs, fixed)
     _check_unchanged(header, plan)
     return plan
+
+
+def prepare_study(
+    settings: SearchSettings, *, config_file: Path | None, by_hand: Mapping[str, Any], data: str | None, problems: Problems
+) -> SearchPlan:
+    """A search over the rows of a study, every one of them checked as the trial that it will be.
+
+    Args:
+        settings: with a study.
+        config_file: YAML of the config under the rows.
+        by_hand: config path -> value that holds in every row.
+        data: source of the rows.
+        problems: mistakes found so far, to be told with the rest.
+
+    Raises:
+        ConfigError: every mistake found.
+    """
+    study = problems.attempt(lambda: find_study(str(settings.study), settings.rows))
+    tasks = {} if study is None else {"tasks": study.tasks}
+    start = problems.attempt(lambda: TrialConfig.parse({**(read_yaml(config_file) if config_file else {}), **tasks}))
+    owned = {path: value for path, value in by_hand.items() if path in OWNED_PATHS}
+    under = {} if study is None else study.settings
+    base = problems.attempt(lambda: base_config((start or TrialConfig()).override(under), owned, data, settings))
+    inputs = _open_inputs(base or TrialConfig(), problems)
+    assert study is not None
+    return _study_plan(settings, study_space(study, settings.seeds, by_hand), inputs, problems)
+
+
+def _resumed_study(
+    header: Mapping[str, Any], settings: SearchSettings | None, space: StudySpace, new_space: str | None, problems: Problems
+) -> SearchPlan:
+    if new_space is not None:
+        problems.add("--space: this search trains the rows of a study; leave it out with --resume")
+    if settings is not None and settings.seeds < space.num_seeds:
+        problems.add(f"--seeds: this study was set to {space.num_seeds} seeds and can only grow, but got {settings.seeds}")
+    inputs = _open_inputs(TrialConfig.parse(header["base"]), problems)
+    assert settings is not None
+    plan = _study_plan(settings, study_space(space.study, settings.seeds, space.by_hand), inputs, problems)
+    _check_unchanged(header, plan)
+    return plan
+
+
+def _study_plan(settings: SearchSettings, space: StudySpace, base: Inputs, problems: Problems) -> SearchPlan:
+    """The plan of a study whose rows were all looked at.
+
+    Raises:
+        ConfigError: every mistake in them.
+    """
+    problems.add(*space.problems(base.config))
+    problems.raise_any()
+    plan = _plan(settings, space, base, tuple(space.by_hand))
+    hashes, seen = dict(plan.data_hashes), set()
+    for row, config in space.configs(base.config):
+        what_is_read = (config.data, config.encoder, config.phases)
+        if what_is_read in seen:
+            continue
+        seen.add(what_is_read)
+        try:
+            hashes |= open_inputs(without_teacher_rows(config)).store.hashes
+        except ConfigError as error:
+            problems.add(*(f"study {space.study.name}: row {row.name}: {problem}" for problem in error.problems))
+    problems.raise_any()
+    num_trials = len(space.study.rows) * settings.seeds
+    changes: dict[str, Any] = {"space": space.name, "trials": num_trials, "searcher": "grid", "early_stopping": "none"}
+    if any(row.teachers for row in space.study.rows):
+        changes["keep_models"] = max(num_trials, settings.keep_models)
+    return replace(plan, data_hashes=hashes, settings=settings.model_copy(update=changes))
 
 
 def _other_space(old: Space, name: str, fixed: tuple[str, ...]) -> Space:

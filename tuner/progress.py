@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from textwrap import shorten
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -16,10 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.config import tasks_of
-from tuner.records import TrialRecord, rank
+from tuner.records import Report, TrialRecord, rank
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
 _SHORT_CLOCK = 3600
+_MAX_SETTINGS = 240
+"""Characters of a trial's settings in a line; all of them stand in the leaderboard."""
 
 
 @dataclass
@@ -167,17 +170,23 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
     """One event as a line of plain text."""
     name = f"trial {record.number:>3}"
     if event == "ask":
-        return f"{name}  starts   {_assignment(record)}"
+        return f"{name}  starts   {shorten(_assignment(record), _MAX_SETTINGS, placeholder=' ...')}"
     if event == "requeue":
         return f"{name}  goes on after report {len(record.reports)} of {num_reports}"
     if event == "report":
         report = record.reports[-1]
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
-        rate = f"{report['examples_per_second']:.0f} examples/s"
-        return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}  {metrics}  {rate}"
+        rate = f"{report['examples_per_second']:.0f} examples/s" if report["examples_per_second"] else "no step since the last"
+        return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(report)}  {metrics}  {rate}"
     if record.state == "failed":
         return f"{name}  failed: {record.reason}  {record.detail}"
     return f"{name}  {record.state} with score {record.score:.4f}" if record.score is not None else f"{name}  {record.state}"
+
+
+def _of_part(report: Report) -> str:
+    """That a score is of part of dev, and so does not compare with one of all of it."""
+    share = report.get("dev_share", 1.0)
+    return "" if share == 1 else f" on {share:.0%} of dev"
 
 
 def _metric_keys(record: TrialRecord) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ class TrialRecord:
         return best_report(self.reports)
 
     @property
+    def applied(self) -> dict[str, Any] | None:
+        """What its first step really trained with (see `trainables.applied`); None before its first report."""
+        return self.reports[0].get("applied") if self.reports else None
+
+    @property
     def score(self) -> float | None:
         """Score of the best report, or None before the first."""
         best = self.best_report

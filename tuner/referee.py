@@ -19,8 +19,10 @@ from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
 from tuner.search_folder import trial_folder
 from tuner.settings import SearchSettings
+from tuner.teacher_rows import TeacherRows
 
 Decision = Literal["continue", "stop"]
+Pause = Literal["wait", "finished"]
 Listener = Callable[[str, TrialRecord], None]
 
 
@@ -74,9 +76,11 @@ class Referee:
         self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
         self._attributes = {**attributes, "seed": settings.seed}
         self._listener = listener
+        self._teachers = TeacherRows(folder)
         self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
         self._num_asked = len(ledger.records())
         self._unfinished = deque(self._take_up())
+        self._students: list[tuple[str, TrialRecord]] = []  # their teachers are still trained
 
     @property
     def rung_reports(self) -> tuple[int, ...]:
@@ -88,21 +92,45 @@ class Referee:
     @property
     def num_to_start(self) -> int:
         """Trials that are still to be handed out, interrupted ones included."""
-        return len(self._unfinished) + max(0, self._settings.trials - self._num_asked)
+        return len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
 
-    def next_order(self) -> Order | None:
-        """The next trial: an interrupted one, or a new one that stands in the ledger by now; None once all are out."""
-        if self._unfinished:
-            record = self._unfinished.popleft()
-            event = "requeue"
-        elif self._num_asked < self._settings.trials:
-            record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
-            self._num_asked += 1
-            event = "ask"
-        else:
+    def next_order(self) -> Order | Pause:
+        """The next trial: an interrupted one, or a new one that stands in the ledger by now.
+
+        Returns:
+            `wait` where all that is left are students whose teachers are still trained; `finished` once all are out.
+        """
+        while True:
+            taken = self._taught_student() or self._unfinished_trial() or self._new_trial()
+            if taken is None:
+                return "wait" if self._students else "finished"
+            event, record = taken
+            if self._teachers.are_ready(record, self._ledger.records()):
+                self._listener(event, record)
+                return self._order(record)
+            self._students.append(taken)
+
+    def _taught_student(self) -> tuple[str, TrialRecord] | None:
+        """A student whose teachers are trained by now; one whose teacher has failed fails as well."""
+        records = self._ledger.records()
+        for taken in list(self._students):
+            if self._teachers.are_ready(taken[1], records):
+                self._students.remove(taken)
+                return taken
+            if (missing := self._teachers.failed(taken[1], records)) is not None:
+                self._students.remove(taken)
+                self.end(taken[1].number, "failed", "error", f"its teacher, trial {missing}, has failed")
+        return None
+
+    def _unfinished_trial(self) -> tuple[str, TrialRecord] | None:
+        return ("requeue", self._unfinished.popleft()) if self._unfinished else None
+
+    def _new_trial(self) -> tuple[str, TrialRecord] | None:
+        if self._num_asked >= self._settings.trials:
             return None
-        self._listener(event, record)
-        return self._order(record)
+        record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
+        self._num_asked += 1
+        return "ask", record
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
         """One report of a trial: written down, then judged.
@@ -147,7 +175,7 @@ class Referee:
     def _order(self, record: TrialRecord) -> Order:
         return Order(
             number=record.number,
-            config=record.config,
+            config=self._teachers.name_folders(record, self._ledger.records()),
             folder=str(trial_folder(self._folder, record.number)),
             known_reports=len(record.reports),
             data_hashes=self._attributes.get("data_hashes"),

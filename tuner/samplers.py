@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from search_spaces.domains import Domain, Value
 from search_spaces.space import GRID_POINTS, Assignment, Space
+from search_spaces.study import StudySpace
 from trainables.config import TrialConfig
 
 _NUM_RANDOM_TRIALS = 6
@@ -42,8 +43,11 @@ def make_sampler(searcher: str, seed: int, number: int) -> BaseSampler:
 def grid_points(space: Space, base: TrialConfig, limit: int, seed: int) -> list[Assignment]:
     """At most `limit` points of the space's grid (3 values of each range, all choices), in an order drawn by the seed.
 
+    A study's points come in its own order, in which teachers stand before their students.
     A grid that is larger than `limit` is sampled without repeats, so that its corners are not all that is seen of it.
     """
+    if isinstance(space, StudySpace):
+        return list(itertools.islice(space.grid(base), limit))
     rng = np.random.default_rng((seed, 0x6772))
     points = list(itertools.islice(space.grid(base, GRID_POINTS), limit + 1))
     if len(points) <= limit:

@@ -34,7 +34,18 @@ _FIXED_ONCE_BEGUN = {
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
     "--out": "out",
+    "--study": "study",
+    "--rows": "rows",
 }
+_OF_A_SPACE = {
+    "--space": "space",
+    "--searcher": "searcher",
+    "--trials": "trials",
+    "--early-stopping": "early_stopping",
+    "--reduction-factor": "reduction_factor",
+    "--tasks": "tasks",
+}
+"""What a study decides by itself."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -46,7 +57,14 @@ def main(  # noqa: PLR0917 - a command line
     out: Annotated[Path | None, Option(help="folder of the search [runs/DATE-SPACE]")] = None,
     resume: Annotated[Path | None, Option(help="folder of a search to go on with")] = None,
     trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
-    space: Annotated[str | None, Option(help="name of a space, or a YAML file with one [leaderboard]")] = None,
+    space: Annotated[
+        str | None, Option(help="name of a space, or a YAML file with one [leaderboard; basics for other tasks]")
+    ] = None,
+    study: Annotated[
+        str | None, Option(help="train the rows of a paper's table, each in full; python -m search_spaces.list names them")
+    ] = None,
+    rows: Annotated[str | None, Option(help="some rows of the study, such as baseline,pcgrad [all]")] = None,
+    seeds: Annotated[int | None, Option(help="how often each row of a study is trained [2]")] = None,
     searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
     budget: Annotated[int | None, Option(help=f"examples of a full trial [one pass; {SAMPLE_BUDGET} on the sample]")] = None,
     time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
@@ -102,14 +120,21 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     changes = {key: given[key] for key in ("concurrency", "gpus_per_trial", "keep_models", "tracking_uri") if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
+    if "seeds" in given:
+        changes["seeds"] = given["seeds"]
     if "resume" in given:
         return given["resume"], _look_at_resumed(given, changes, problems)
     if "trials" in given:
         changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], None)) or 1
-    for key in ("space", "searcher", "seed", "cpus_per_trial", "early_stopping", "reduction_factor"):
+    problems.add(*_misplaced(given))
+    if "rows" in given:
+        changes["rows"] = [name.strip() for name in given["rows"].split(",")]
+    for key in ("space", "study", "searcher", "seed", "cpus_per_trial", "early_stopping", "reduction_factor"):
         if key in given:
             changes[key] = given[key]
-    folder = given.get("out") or search_folder.default_folder(given.get("space", "leaderboard"), datetime.date.today())
+    folder = given.get("out") or search_folder.default_folder(
+        given.get("study", given.get("space", "leaderboard")), datetime.date.today()
+    )
     problems.add(*search_folder.check_new(folder))
     set_texts = [*given.get("set_", []), *([f"budget_examples={given['budget']}"] if "budget" in given else [])]
     files = {"config_file": given.get("config"), "tasks_file": given.get("tasks")}
@@ -117,12 +142,28 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     return folder, plan
 
 
+def _misplaced(given: Mapping[str, Any]) -> list[str]:
+    """Options of a space beside a study, or of a study without one."""
+    if "study" in given:
+        return [
+            f"{option}: a study trains its own rows, each in full, without a searcher; leave it out with --study"
+            for option, key in _OF_A_SPACE.items()
+            if key in given
+        ]
+    return [f"--{key}: is of a study; --study NAME must be given with it" for key in ("rows", "seeds") if key in given]
+
+
 def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
-    already = int(Ledger.open(given["resume"]).header.get("settings", {}).get("trials", 1))
-    if "trials" in given:
+    before = Ledger.open(given["resume"]).header.get("settings", {})
+    already, of_study = int(before.get("trials", 1)), before.get("study") is not None
+    if "trials" in given and of_study:
+        problems.add("--trials: this search trains the rows of a study; --seeds N trains each of them N times")
+    elif "trials" in given:
         changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], already)) or already
+    if "seeds" in given and not of_study:
+        problems.add("--seeds: this search has no study; --trials +N adds trials")
     changes.setdefault("time_budget_seconds", None)
     return prepare_resume(given["resume"], changes, given.get("space"), problems)
 

@@ -16,11 +16,13 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._referee = referee
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial, or `Searcher.FINISHED`."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None: not yet; or `Searcher.FINISHED`."""
         order = self._referee.next_order()
-        if order is None:
+        if order == "finished":
             return str(Searcher.FINISHED)
+        if order == "wait":
+            return None
         self._numbers[trial_id] = order.number
         return order.to_tree()
 

@@ -21,6 +21,11 @@ class SearchSettings(Part):
     """A search, apart from its space and from the config under it (which stand beside it in the ledger)."""
 
     space: str = Field("leaderboard", min_length=1, description="name of a space, or a YAML file with one")
+    study: str | None = Field(
+        None, min_length=1, description="name of a study, whose rows are trained instead of a space searched"
+    )
+    rows: tuple[str, ...] = Field((), strict=False, description="rows of the study; all where none is named")
+    seeds: int = Field(2, ge=1, le=1000, description="how often each row of a study is trained, each time with another seed")
     searcher: Literal["tpe", "random", "grid"] = Field("tpe", description="who proposes configs")
     trials: int = Field(12, ge=1, le=1_000_000, description="trials in all, over all resumptions")
     seed: int = Field(0, ge=0, lt=2**31, description="of the searcher, and of the trials' own seeds")
@@ -48,16 +53,15 @@ class SearchSettings(Part):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90`, `90s`, `40m`, `2h`, `1h30m` or `1d`.
+    """Seconds of `90s`, `40m`, `2h`, `1h30m` or `1d`; a number without a unit would be guessed at.
 
     Raises:
         ConfigError: anything else, or nothing at all.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     written = "".join(number + unit for number, unit in parts)
-    several_without_unit = len(parts) > 1 and any(not unit for _, unit in parts)
-    seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if not parts or written != text.strip() or several_without_unit or seconds <= 0:
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not parts or written != text.strip() or seconds <= 0:
         raise ConfigError([f"--time-budget: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"])
     return seconds
 

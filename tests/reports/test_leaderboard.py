@@ -102,7 +102,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_cell_is_lost(records: list[Tr
     assert "…" not in text
     for row in leaderboard.rows:
         assert row.score is None or f"{row.score:.4f}" in text
-        for value in row.values:
+        for value in (row.assignment.get(path) for path in leaderboard.paths):
             assert not isinstance(value, str) or value in text
 
 
@@ -118,7 +118,7 @@ def test_complete_trials_lead_then_the_others_by_score_then_failed_then_unscored
     rows = build_leaderboard(records, 200).rows
     assert [(row.rank, row.trial) for row in rows] == [(1, 4), (2, 1), (3, 0), (4, 5), (None, 2), (None, 3)]
     assert rows[0].score == 0.8
-    assert rows[0].metrics == pytest.approx((0.7, 0.9, 0.4))
+    assert rows[0].metrics == pytest.approx({"sst": 0.7, "qqp": 0.9, "sts": 0.4})
     assert [row.budget_share for row in rows] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.0]
     assert rows[0].train_seconds == 5.0
     assert rows[4].reason == "diverged"

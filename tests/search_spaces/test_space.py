@@ -210,7 +210,7 @@ def test_a_space_without_problems_draws_nothing_that_is_refused(data: st.DataObj
 def test_dimensions_come_after_those_that_their_conditions_name() -> None:
     with pytest.raises(ValueError, match=r"heads\.\*\.hidden_size: its condition names heads\.\*\.kind, which must come before"):
         Space("s", (WIDTH, KIND))
-    with pytest.raises(ValueError, match=r"optimizer\.lr: each path may stand once"):
+    with pytest.raises(ValueError, match=r"optimizer\.lr: each dimension may stand once"):
         Space("s", (LR, LR))
 
 

@@ -15,10 +15,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from search_spaces.domains import Float
-from search_spaces.space import Dimension, Space
+from search_spaces.space import Dimension, Space, trial_seed
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig
-from tuner.ledger import LEDGER_FILE, Ledger, LedgerError, trial_seed
+from tuner.ledger import LEDGER_FILE, Ledger, LedgerError
 from tuner.samplers import make_sampler
 
 Ask = Callable[..., int]

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from trainables.config import TrialConfig
-from tuner.model_card import model_card
+from trainables.tasks import CS224N
+from tuner.model_card import LUCKY, ensemble_card, model_card
 from tuner.records import TrialRecord
 
 REPORTS = (
@@ -45,5 +46,38 @@ def test_what_the_packaged_encoder_was_trained_on_is_said(encoder: str, is_noted
     assert ("Quora duplicates" in card(encoder)) == is_noted
 
 
+def test_a_model_without_its_full_budget_is_not_passed_off_as_one_with_it() -> None:
+    config = TrialConfig().override({"budget_examples": 600}).to_tree()
+    early = {**REPORTS[0], "examples": 67, "dev_share": 0.25}
+    text = model_card({"name": "night1"}, TrialRecord(0, "running", {}, config, (early,)))
+    assert "**Not fully trained**: the model after 67 of 600 examples, and scored on 25% of dev." in text
+    assert "Trial 0 (cut off, may go on)" in text and "67 training examples" in text
+    assert "Not fully trained" not in card()
+
+
 def test_a_trial_without_a_report_has_a_card_too() -> None:
     assert "| score (leaderboard formula) | nan |" in card(reports=())
+
+
+@pytest.mark.parametrize("encoder", ["packaged", "tiny"])
+def test_the_card_of_an_ensemble(encoder: str) -> None:
+    text = ensemble_card(
+        CS224N,
+        how="average",
+        data="/data/mine",
+        command="python -m tuner.export --ensemble /a /b",
+        rows=[("/a", REPORTS[0]), ("/b", REPORTS[1]), ("average", REPORTS[0])],
+        sources={"sst": ["/a"], "qqp": ["/b"], "sts": ["/a", "/b"]},
+        encoders=["tiny", encoder],
+    )
+    for part in (
+        "# An ensemble, average: SST-5 sentiment, Quora paraphrase, STS-B similarity",
+        "on data `/data/mine`",
+        "| /b | 0.5000 | 0.1000 | 0.2000 | 0.3000 |",
+        "| **average** | 0.7123 | 0.4000 | 0.7500 | 0.9000 |",
+        LUCKY,
+        "- STS-B similarity: `/a`, `/b`",
+        "```bash\npython -m tuner.export --ensemble /a /b\n```",
+    ):
+        assert part in text, part
+    assert ("Quora duplicates" in text) == (encoder == "packaged")

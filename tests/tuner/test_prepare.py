@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from search_spaces.domains import Float
-from search_spaces.studies.leaderboard import SPACE
+from search_spaces.studies import best_fit, leaderboard
+from search_spaces.studies.basics import SPACE
 from trainables.config import TrialConfig
 from trainables.inputs import absolute_encoder
 from trainables.parts import ConfigError, Problems
@@ -60,7 +61,7 @@ def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:
     assert plan.base.budget_examples == 36
     assert plan.num_rows == {"sst": 12, "qqp": 12, "sts": 12}
     assert plan.left_out == ()
-    assert plan.space == SPACE
+    assert plan.space == leaderboard.SPACE
     assert {Path(name).name for name in plan.data_hashes} == {path.name for path in data.iterdir()}
     for name, digest in plan.data_hashes.items():
         assert digest == hashlib.sha256((data / Path(name).name).read_bytes()).hexdigest()
@@ -108,7 +109,7 @@ def test_where_nothing_will_start_no_tokens_are_made(data: Path, monkeypatch: py
 
 
 def test_what_is_set_by_hand_does_not_vary(data: Path) -> None:
-    plan = prepare({}, set_texts=[TINY, "optimizer.lr=3e-5", "heads.sst.kind=mlp"], data=str(data))
+    plan = prepare({"space": "basics"}, set_texts=[TINY, "optimizer.lr=3e-5", "heads.sst.kind=mlp"], data=str(data))
     assert plan.base.optimizer.lr == 3e-5
     paths = [dimension.path for dimension in plan.space.dimensions]
     assert paths == [d.path for d in SPACE.dimensions if d.path not in {"optimizer.lr", "heads.*.kind"}]
@@ -210,7 +211,7 @@ def test_missing_data_are_told_with_all_other_mistakes(data: Path, tmp_path: Pat
 
 
 def test_ranges_may_be_widened_and_nothing_else(data: Path, tmp_path: Path) -> None:
-    plan = prepare({}, set_texts=[TINY, "encoder.dropout=0.1"], data=str(data))
+    plan = prepare({"space": "basics"}, set_texts=[TINY, "encoder.dropout=0.1"], data=str(data))
     folder = begin(tmp_path, plan)
     tree = plan.space.to_tree()
     tree["dimensions"]["optimizer.lr"]["float"] = [1e-6, 1e-2]
@@ -222,7 +223,7 @@ def test_ranges_may_be_widened_and_nothing_else(data: Path, tmp_path: Path) -> N
     write_yaml(tree, tmp_path / "other.yaml")
     found = problems_of(lambda: prepare_resume(folder, {}, str(tmp_path / "other.yaml"), Problems()))
     assert [problem.split(":")[0] for problem in found] == ["data.batch_size", "encoder.pooling"]
-    named = prepare_resume(folder, {}, "leaderboard", Problems()).space
+    named = prepare_resume(folder, {}, "basics", Problems()).space
     assert "encoder.dropout" not in [dimension.path for dimension in named.dimensions]  # it was set by hand
 
 
@@ -338,4 +339,63 @@ def test_where_nobody_knows_what_was_set_by_hand_the_space_stays(data: Path, tmp
     Ledger.create(tmp_path, header)
     [problem] = problems_of(lambda: prepare_resume(tmp_path, {}, "leaderboard", Problems()))
     assert problem.startswith("--space: ") and "does not say what was set by hand" in problem
-    assert prepare_resume(tmp_path, {}, None, Problems()).space == SPACE
+    assert prepare_resume(tmp_path, {}, None, Problems()).space == leaderboard.SPACE
+
+
+def test_other_tasks_are_searched_by_what_all_tasks_have(data: Path, tmp_path: Path) -> None:
+    write_task(data, best_fit.CFIMDB)
+    tasks = {"tasks": ["sst", best_fit.CFIMDB.model_dump(mode="json")], "score": "(sst_accuracy + cfimdb_accuracy) / 2"}
+    write_yaml(tasks, tmp_path / "two.yaml")
+    plan = prepare({}, tasks_file=tmp_path / "two.yaml", set_texts=[TINY], data=str(data))
+    assert plan.space == SPACE and plan.settings.space == "basics"
+    assert prepare({}, set_texts=[TINY], data=str(data)).settings.space == "leaderboard"
+
+
+STUDY = {"study": "studentbert.model_merging", "seeds": 3}
+
+
+def test_a_study_is_a_grid_of_its_rows_each_in_full(data: Path) -> None:
+    plan = prepare(STUDY, set_texts=[TINY, "num_reports=2"], data=str(data))
+    settings = plan.settings
+    assert (settings.trials, settings.searcher, settings.early_stopping, settings.space) == (15, "grid", "none", plan.space.name)
+    assert settings.keep_models == 15, "students learn from the models of other rows"
+    assert plan.base.data.batch_size == 8 and plan.base.encoder.name == "tiny"
+    assert plan.base.budget_examples == 36
+    assert set(plan.data_hashes) == set(prepare({}, set_texts=[TINY], data=str(data)).data_hashes)
+
+
+def test_a_study_brings_its_own_tasks(data: Path) -> None:
+    write_task(data, best_fit.CFIMDB)
+    plan = prepare({"study": "best_fit.single_task"}, set_texts=[TINY, "data.max_tokens=64"], data=str(data))
+    assert plan.base.tasks.names == ("sst", "cfimdb")
+    assert {config.data.max_tokens for _, config in plan.space.configs(plan.base)} == {64}  # type: ignore[attr-defined]
+
+
+def test_mistakes_in_a_study_come_all_at_once(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    found = problems_of(
+        lambda: prepare({"study": "best_fit.pooling", "rows": ["median"]}, set_texts=["encoder.name=huge"], data=str(missing))
+    )
+    assert "--rows: 'median' is no row of best_fit.pooling; rows are cls, mean, max, attention" in found
+    assert any("huge" in problem for problem in found) and any(str(missing) in problem for problem in found)
+
+
+def test_a_row_that_cannot_be_trained_is_told_before_anything_starts(data: Path) -> None:
+    """The rows of outside sentences need files that the user makes."""
+    found = problems_of(lambda: prepare({"study": "best_fit.augmentation"}, set_texts=[TINY], data=str(data)))
+    assert len(found) == 3
+    assert all(problem.startswith("study best_fit.augmentation: row ") for problem in found)
+    assert any("ids-sst-outside-nearest.csv" in problem for problem in found)
+
+
+def test_a_study_takes_more_seeds_when_it_goes_on(data: Path, tmp_path: Path) -> None:
+    folder = begin(tmp_path, prepare({"study": "best_fit.pooling"}, set_texts=[TINY], data=str(data)))
+    again = prepare_resume(folder, {"seeds": 4}, None, Problems())
+    assert again.settings.trials == 16 and again.space.num_seeds == 4  # type: ignore[attr-defined]
+    assert again.space.by_hand == {"encoder.name": "tiny"}  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError) as caught:
+        prepare_resume(folder, {"seeds": 1}, "leaderboard", Problems())
+    assert caught.value.problems == [
+        "--space: this search trains the rows of a study; leave it out with --resume",
+        "--seeds: this study was set to 2 seeds and can only grow, but got 1",
+    ]

@@ -18,7 +18,12 @@ ASSIGNMENT: dict[str, Any] = {"optimizer.lr": 3.14159e-5, "heads.*.kind": "mlp",
 
 def record(number: int, state: Any = "running", scores: tuple[float, ...] = (), **changes: Any) -> TrialRecord:
     reports = tuple({"report": i, "budget": 100 * i, "score": s, **METRICS} for i, s in enumerate(scores, start=1))
-    return TrialRecord(number, state, dict(ASSIGNMENT), TrialConfig().to_tree(), reports, **changes)
+    return TrialRecord(**{**_plain(number, state, reports), **changes})
+
+
+def _plain(number: int, state: Any, reports: Any) -> dict[str, Any]:
+    config = TrialConfig().to_tree()
+    return {"number": number, "state": state, "assignment": dict(ASSIGNMENT), "config": config, "reports": reports}
 
 
 def tally(**changes: Any) -> Tally:
@@ -110,6 +115,12 @@ def test_what_is_to_come_of_a_trial_lies_between_the_next_report_and_its_full_bu
             record(3, scores=(0.5, 0.625)),
             "trial   3  2/9  score 0.6250  sst_accuracy 0.410  qqp_accuracy 0.720  sts_pearson 0.500  123 examples/s",
         ),
+        (
+            "report",
+            record(4, reports=({"report": 1, "score": 0.5, **METRICS, "examples_per_second": 0.0, "dev_share": 0.25},)),
+            "trial   4  1/9  score 0.5000 on 25% of dev  sst_accuracy 0.410  qqp_accuracy 0.720  sts_pearson 0.500  "
+            "no step since the last",
+        ),
         ("end", record(3, "complete", (0.5,)), "trial   3  complete with score 0.5000"),
         ("end", record(3, "stopped", (0.5, 0.25)), "trial   3  stopped with score 0.5000"),
         ("end", record(3, "failed", reason="hung", detail="silent"), "trial   3  failed: hung  silent"),
@@ -118,6 +129,11 @@ def test_what_is_to_come_of_a_trial_lies_between_the_next_report_and_its_full_bu
 )
 def test_an_event_in_a_line(event: str, of: TrialRecord, line: str) -> None:
     assert describe_event(event, of, 9) == line
+
+
+def test_a_start_with_many_settings_stays_a_line() -> None:
+    line = describe_event("ask", TrialRecord(0, "running", {f"a.long.path.{i}": i for i in range(60)}, {}, ()), 9)
+    assert len(line) < 280 and line.endswith(" ...")
 
 
 def test_where_there_is_no_terminal_each_event_is_one_line() -> None:

@@ -43,7 +43,7 @@ def drive(toy: Any, ledger: Ledger, curve: Curve, listener: Any = lambda _event,
     referee = referee_of(toy, ledger, listener, **changes)
     orders, slots = [], {}
     while True:
-        while len(slots) < (changes.get("concurrency") or 1) and (order := referee.next_order()):
+        while len(slots) < (changes.get("concurrency") or 1) and isinstance(order := referee.next_order(), Order):
             orders.append(order)
             slots[order.number] = order.known_reports
         if not slots:
@@ -190,7 +190,7 @@ def test_interrupted_trials_come_first_and_say_how_far_they_were(toy: Any) -> No
     assert numbers == [0, 1, 2]
     assert [(order.number, order.known_reports) for order in orders] == [(0, 0), (1, 1), (3, 0), (4, 0)]
     assert [event for event, _ in events] == ["requeue", "requeue", "ask", "ask"]
-    assert second.next_order() is None
+    assert second.next_order() == "finished"
     assert second.num_to_start == 0
 
 

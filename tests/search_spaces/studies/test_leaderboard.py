@@ -1,86 +1,79 @@
-import math
+"""The search of this project: every point is a config, and the papers' best settings are tried first."""
+
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.domains import Categorical, Domain, Float, Value
+from search_spaces.domains import Value
 from search_spaces.space import Space
+from search_spaces.studies import basics
 from search_spaces.studies.leaderboard import SPACE
+from tests.search_spaces.studies.test_basics import BASE, drawer
 from trainables.config import TrialConfig
-
-BASE = TrialConfig()
-
-
-def drawer(chance: random.Random) -> object:
-    """Draws a value of a domain; an end of a range one time in four."""
-
-    def draw(_path: str, domain: Domain) -> Value:
-        if isinstance(domain, Categorical):
-            return chance.choice(domain.choices)
-        if chance.random() < 0.25:
-            return chance.choice((domain.low, domain.high))
-        if isinstance(domain, Float):
-            low, high = (math.log(domain.low), math.log(domain.high)) if domain.log else (domain.low, domain.high)
-            value = chance.uniform(low, high)
-            return min(domain.high, max(domain.low, math.exp(value) if domain.log else value))
-        return chance.randint(domain.low, domain.high)
-
-    return draw
+from trainables.paths import values_at
 
 
 @settings(max_examples=10)
 @given(st.integers(0, 2**32))
 def test_each_point_is_a_config_that_says_what_was_drawn(seed: int) -> None:
-    draw = drawer(random.Random(seed))
-    for _ in range(100):
+    draw: Any = drawer(random.Random(seed))
+    for _ in range(20):
         point = SPACE.draw(draw, BASE)
-        config = BASE.override(point)
-        assert config.optimizer.lr == point["optimizer.lr"]
-        assert {head.kind for head in config.heads.values()} == {point["heads.*.kind"]}
-        assert {head.hidden_size for head in config.heads.values()} == {point.get("heads.*.hidden_size")}
-        assert config.objective.smart.enabled == ("objective.smart.weights.*" in point)
-        assert TrialConfig.parse(config.to_tree()) == config
+        tree = BASE.override(point).to_tree()
+        for path, value in point.items():
+            assert set(values_at(tree, path)) == {value}, path
 
 
-def test_what_has_to_vary_varies() -> None:
-    assert {dimension.path for dimension in SPACE.dimensions} >= {
-        "optimizer.lr",
-        "data.batch_size",
-        "objective.smart.enabled",
-        "objective.smart.weights.*",
-        "optimizer.lr_schedule",
-        "optimizer.warmup_fraction",
-        "phases.0.task_schedule",
-        "heads.*.kind",
-        "encoder.pooling",
-        "encoder.dropout",
-        "heads.*.dropout",
-        "optimizer.weight_decay",
-    }
+def test_it_has_all_that_any_tasks_have() -> None:
+    paths = {dimension.path for dimension in SPACE.dimensions}
+    for path in {dimension.path for dimension in basics.SPACE.dimensions}:
+        assert path in paths or all(path.replace("*", task) in paths for task in ("qqp", "sts")), path
 
 
-def test_what_plays_a_part_only_sometimes_is_conditional() -> None:
-    for dimension in SPACE.dimensions:
-        expected: dict[str, object] = {}
-        if dimension.path.startswith("objective.smart.") and dimension.path != "objective.smart.enabled":
-            expected = {"objective.smart.enabled": (True,)}
-        if dimension.path == "heads.*.hidden_size":
-            expected = {"heads.*.kind": ("mlp",)}
-        assert dict(dimension.when) == expected, dimension.path
+def test_lion_s_rate_is_three_to_ten_times_lower() -> None:
+    adamw, lion = (d.domain for d in SPACE.dimensions if d.path == "optimizer.lr")
+    assert all(3 <= adamw_end / lion_end <= 10 for adamw_end, lion_end in ((adamw.low, lion.low), (adamw.high, lion.high)))
 
 
-def test_its_ranges_hold_the_papers_values() -> None:
-    papers = {"optimizer.lr": 1e-5, "data.batch_size": 8, "heads.*.hidden_size": 32, "heads.*.dropout": 0.3}
-    domains = {dimension.path: dimension.domain for dimension in SPACE.dimensions}
-    assert all(domains[path].contains(value) for path, value in papers.items())
+@pytest.mark.parametrize("number", range(3))
+def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
+    start = SPACE.first_points(BASE)[number]
+
+    def given_value(name: str, _domain: object) -> Value:
+        return start[name]  # a KeyError names what would be left to chance
+
+    point = SPACE.draw(given_value, BASE)
+    assert len(point) == len(start), "nothing of it is left over"
+    assert point == {path: value for path, value in SPACE.starts[number].items() if path in point}
 
 
-@pytest.mark.parametrize("dimension", SPACE.dimensions, ids=lambda dimension: dimension.path)
-def test_each_dimension_says_where_its_range_comes_from(dimension: object) -> None:
-    assert dimension.source  # type: ignore[attr-defined]
+def test_the_starts_are_the_papers_settings() -> None:
+    configs = [BASE.override({name.partition("@")[0]: v for name, v in start.items()}) for start in SPACE.first_points(BASE)]
+    best_fit, studentbert, three_headed = configs
+    assert (best_fit.optimizer.lr, best_fit.objective.smart.weights["sts"]) == (2e-5, 0.5)
+    assert studentbert.phases[0].task_schedule == "whole_dataset_round_robin"
+    assert studentbert.objective.smart.weights == {"sst": 3.0, "qqp": 3.0, "sts": 3.0}
+    assert (three_headed.encoder.pair_encoding, three_headed.heads["sts"].kind) == ("bi", "cosine")
+
+
+def test_a_start_keeps_to_what_is_not_set_by_hand() -> None:
+    base = BASE.override({"encoder.pair_encoding": "bi"})
+    starts = SPACE.without(["encoder.pair_encoding"]).first_points(base)
+    assert all("encoder.pair_encoding" not in start for start in starts)
+    assert "objective.contrastive.weights.qqp" in starts[0], "it plays a part now"
+
+
+@pytest.mark.parametrize("dimension", SPACE.dimensions, ids=lambda dimension: dimension.name)
+def test_each_dimension_says_where_its_range_comes_from(dimension: Any) -> None:
+    assert dimension.source
 
 
 def test_it_is_given_back_by_its_tree() -> None:
     assert Space.parse(SPACE.to_tree()) == SPACE
+
+
+def test_it_fits_the_default_config() -> None:
+    assert SPACE.problems(TrialConfig()) == []

@@ -1,0 +1,182 @@
+"""A study beside its paper: the printed figures, ours, and whether the rows come in the same order.
+
+Another encoder, other data and fewer examples move every figure; what may carry over is which row is better than which.  So
+the rows' ranks are compared, by Spearman's correlation: 1 the same order, 0 none, -1 the reverse.
+"""
+
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.text import Text
+from scipy.stats import spearmanr
+
+from reports.tables import Column, align, draw
+from search_spaces.study import ROW, Study, StudySpace, parse_space
+from tuner.ledger import Ledger, LedgerError
+from tuner.records import TrialRecord
+from tuner.search_folder import is_live
+
+OVERALL = "overall"
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One row of the table.
+
+    Attributes:
+        title: as the paper prints it.
+        printed: metric -> the paper's figure.
+        ours: metric -> the figure of each complete trial, in the order of the seeds.
+    """
+
+    title: str
+    printed: dict[str, float]
+    ours: dict[str, tuple[float, ...]]
+
+    @property
+    def num_trials(self) -> int:
+        """Complete trials of the row."""
+        return max(map(len, self.ours.values()), default=0)
+
+    def mean(self, metric: str) -> float | None:
+        """Mean of our figures; None before there is one."""
+        return statistics.fmean(self.ours[metric]) if self.ours.get(metric) else None
+
+
+@dataclass(frozen=True)
+class BesidePaper:
+    """A study's table beside the paper's.
+
+    Attributes:
+        name, title, section: of the study.
+        metrics: that the paper prints, `overall` last.
+        rows: in the paper's order.
+        rank_correlation: metric -> Spearman's correlation over the rows that have both figures; None under three rows, or where
+            one side is constant.
+        num_ranked: metric -> how many rows that were.
+        seed_spread: metric -> root mean square of the standard deviations between a row's seeds; None without two seeds.
+        departures: what differs from the paper.
+    """
+
+    name: str
+    title: str
+    section: str
+    metrics: tuple[str, ...]
+    rows: tuple[ComparedRow, ...]
+    rank_correlation: dict[str, float | None]
+    num_ranked: dict[str, int]
+    seed_spread: dict[str, float | None]
+    departures: tuple[str, ...]
+
+
+def read_beside_paper(folder: Path) -> BesidePaper:
+    """The comparison of the study that was searched in a folder.
+
+    Raises:
+        LedgerError: no search there, or none over a study.
+    """
+    ledger = Ledger.open(folder)
+    space = parse_space(ledger.header["space"]) if "space" in ledger.header else None
+    if not isinstance(space, StudySpace):
+        raise LedgerError(f"{folder}: this search has no study, so there is no paper to hold it against (tuner.search --study)")
+    return compare(space.study, ledger.records(live=is_live(folder)))
+
+
+def compare(study: Study, records: Sequence[TrialRecord]) -> BesidePaper:
+    """The study's figures in these records, complete trials alone, beside the printed ones."""
+    printed = {metric for row in study.rows for metric in row.printed}
+    metrics = (*(task.metric_key for task in study.tasks.tasks if task.metric_key in printed), *({OVERALL} & printed))
+    keys = {metric: study.overall if metric == OVERALL else metric for metric in metrics}
+    rows = []
+    for row in study.rows:
+        reports = [r.best_report for r in records if r.state == "complete" and r.assignment.get(ROW) == row.name]
+        ours = {metric: tuple(float(report[keys[metric]]) for report in reports if report) for metric in metrics}
+        rows.append(ComparedRow(row.title, dict(row.printed), ours))
+    pairs = {metric: _pairs(rows, metric) for metric in metrics}
+    return BesidePaper(
+        name=study.name,
+        title=study.title,
+        section=study.section,
+        metrics=metrics,
+        rows=tuple(rows),
+        rank_correlation={metric: rank_correlation(inner) for metric, inner in pairs.items()},
+        num_ranked={metric: len(inner) for metric, inner in pairs.items()},
+        seed_spread={metric: _seed_spread(rows, metric) for metric in metrics},
+        departures=study.departures,
+    )
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's correlation of the two sides, equal values sharing their mean rank.
+
+    None under three pairs, or where a side is constant.
+    """
+    if len(pairs) < 3:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant side is told by NaN, and by a warning
+        value = float(spearmanr([one for one, _ in pairs], [other for _, other in pairs]).statistic)
+    return value if math.isfinite(value) else None
+
+
+def plain(compared: BesidePaper) -> str:
+    """The comparison as aligned text."""
+    return "\n".join([_heading(compared), "", *align(_columns(compared)), "", *_footer(compared)])
+
+
+def render(compared: BesidePaper) -> RenderableType:
+    """The comparison for a terminal."""
+    table = draw(_columns(compared), ["" if row.num_trials else "dim" for row in compared.rows])
+    heading = Text.from_markup(f"[bold]{escape(_heading(compared))}[/bold]")
+    return Group(heading, "", table, "", *(Text(line) for line in _footer(compared)))
+
+
+def _pairs(rows: Sequence[ComparedRow], metric: str) -> list[tuple[float, float]]:
+    both = ((row.printed.get(metric), row.mean(metric)) for row in rows)
+    return [(printed, ours) for printed, ours in both if printed is not None and ours is not None]
+
+
+def _seed_spread(rows: Sequence[ComparedRow], metric: str) -> float | None:
+    variances = [statistics.variance(row.ours[metric]) for row in rows if len(row.ours[metric]) > 1]
+    return math.sqrt(statistics.fmean(variances)) if variances else None
+
+
+def _heading(compared: BesidePaper) -> str:
+    return f"{compared.name}: {compared.title} ({compared.section})"
+
+
+def _columns(compared: BesidePaper) -> list[Column]:
+    columns = [Column("row", tuple(row.title for row in compared.rows), is_number=False)]
+    for metric in compared.metrics:
+        name = metric.partition("_")[0]
+        columns += [
+            Column(f"{name} paper", tuple(_figure(row.printed.get(metric)) for row in compared.rows)),
+            Column("ours", tuple(_figure(row.mean(metric) if metric in row.printed else None) for row in compared.rows)),
+        ]
+    return [*columns, Column("trials", tuple(str(row.num_trials) for row in compared.rows))]
+
+
+def _footer(compared: BesidePaper) -> list[str]:
+    lines = ["order of the rows, ours against the paper's (Spearman's rank correlation: 1 the same, 0 none, -1 reversed):"]
+    for metric in compared.metrics:
+        value, number = compared.rank_correlation[metric], compared.num_ranked[metric]
+        if value is None:
+            told = f"not told: {number} rows have both figures, and three that differ are needed"
+        else:
+            told = f"{value:+.2f} over {number} rows"
+        spread = compared.seed_spread[metric]
+        lines.append(
+            f"  {metric}: {told}" + (f"; seeds of one row lie {spread:.3f} apart (standard deviation)" if spread else "")
+        )
+    lines.append("ours: mean over the trials with their full budget, on all of dev")
+    return lines + [f"differs from the paper: {sentence}" for sentence in compared.departures]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,68 @@
+"""Rows of a study whose models teach other rows: who must be done first, and in which folder the model then lies."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search_spaces.study import ROW, SEED
+from trainables.config_parts import TEACHER_ROW
+from tuner.records import TrialRecord
+from tuner.search_folder import BEST, trial_folder
+
+
+class TeacherRows:
+    """The teachers of a study's students.
+
+    Args:
+        folder: of the search, absolute.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def are_ready(self, student: TrialRecord, records: Sequence[TrialRecord]) -> bool:
+        """True where each row that teaches this trial has a complete trial of the same seed number, or none teaches it."""
+        rows = _rows(student.config)
+        return not rows or set(rows) <= _complete(student, records).keys()
+
+    def failed(self, student: TrialRecord, records: Sequence[TrialRecord]) -> int | None:
+        """The number of a trial that was to teach this one and has failed; None where there is none."""
+        rows = _rows(student.config)
+        of_rows = (record for record in _of_seed(student, records) if record.assignment[ROW] in rows)
+        return next((record.number for record in of_rows if record.state == "failed"), None)
+
+    def name_folders(self, student: TrialRecord, records: Sequence[TrialRecord]) -> dict[str, Any]:
+        """The student's config with the folder of a model in place of each `row:NAME`."""
+        if not _rows(student.config):
+            return student.config
+        by_row = _complete(student, records)
+        folders = {
+            task: str(trial_folder(self._folder, by_row[name.removeprefix(TEACHER_ROW)]) / BEST) if _is_row(name) else name
+            for task, name in _teachers(student.config).items()
+        }
+        objective = student.config["objective"]
+        return {**student.config, "objective": {**objective, "distill": {**objective["distill"], "teachers": folders}}}
+
+
+def _teachers(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    teachers: Mapping[str, Any] = config.get("objective", {}).get("distill", {}).get("teachers", {})
+    return teachers
+
+
+def _is_row(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith(TEACHER_ROW)
+
+
+def _rows(config: Mapping[str, Any]) -> list[str]:
+    return [name.removeprefix(TEACHER_ROW) for name in _teachers(config).values() if _is_row(name)]
+
+
+def _of_seed(student: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Trials of a study with the student's seed number."""
+    number = student.assignment.get(SEED)
+    return [record for record in records if ROW in record.assignment and record.assignment.get(SEED) == number]
+
+
+def _complete(student: TrialRecord, records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Row -> number of its complete trial with the student's seed number."""
+    return {str(r.assignment[ROW]): r.number for r in _of_seed(student, records) if r.state == "complete"}
