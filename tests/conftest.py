@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 WITH_RAY = {"test_cluster.py", "test_trainable.py"}
+LONG = {"test_tracking.py", "test_any_config.py", "test_applied.py", "test_study_rows.py", "test_trainer.py"}
+"""Begun first, so that no worker is left with one of them at the end."""
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -19,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not (_starts_ray(item.path) or item.path.name in LONG))  # stable: others as they were
     if config.getoption("--runslow"):
         return
     for item in items:
@@ -31,7 +34,11 @@ class FilesAndRay(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
-        return "ray" if path.parent.name == "end_to_end" or path.name in WITH_RAY else str(path)
+        return "ray" if _starts_ray(path) else str(path)
+
+
+def _starts_ray(path: Path) -> bool:
+    return path.parent.name == "end_to_end" or path.name in WITH_RAY
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndRay:

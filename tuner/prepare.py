@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.registry import find_space, find_study
+from search_spaces.domains import Int
+from search_spaces.registry import SPACES, find_space, find_study
 from search_spaces.space import GRID_POINTS, Space, widened
 from search_spaces.studies import basics, leaderboard
 from search_spaces.study import StudySpace, parse_space, study_space, without_teacher_rows
@@ -139,7 +140,26 @@ def prepare(
     readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
     inputs = _open_inputs(readable, problems)
     assert space is not None
-    return _plan(usable, space, inputs, tuple(assignments or ()))
+    return _plan(usable, _fitted(space, inputs.files.num_layers), inputs, tuple(assignments or ()))
+
+
+def _fitted(space: Space, num_layers: int) -> Space:
+    """A space of ours, narrowed to what the encoder has: one of its layers is never frozen.
+
+    Raises:
+        ConfigError: a space of the user's asks for more layers than there are.
+    """
+    fitted = []
+    for dimension in space.dimensions:
+        domain = dimension.domain
+        if dimension.path.endswith(".frozen_layers") and isinstance(domain, Int) and domain.high >= num_layers:
+            if space.name in SPACES:
+                domain = Int(0, num_layers - 1)
+            elif domain.high > num_layers:
+                where = f"space {space.name}: {dimension.path}"
+                raise ConfigError([f"{where} <= {num_layers}, the encoder's layers, must hold, but it goes to {domain.high}"])
+        fitted.append(replace(dimension, domain=domain))
+    return replace(space, dimensions=tuple(fitted))
 
 
 def default_space(base: TrialConfig) -> str:

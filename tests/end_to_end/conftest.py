@@ -18,7 +18,7 @@ from tuner.ledger import Ledger, LedgerError, TrialRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = {"train": 120, "dev": 40, "test": 10}
-QUICK = ["--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
+QUICK = ["--space", "basics", "--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:
     assert plan.base.budget_examples == 36
     assert plan.num_rows == {"sst": 12, "qqp": 12, "sts": 12}
     assert plan.left_out == ()
-    assert plan.space == leaderboard.SPACE
+    assert [d.name for d in plan.space.dimensions] == [d.name for d in leaderboard.SPACE.dimensions]
     assert {Path(name).name for name in plan.data_hashes} == {path.name for path in data.iterdir()}
     for name, digest in plan.data_hashes.items():
         assert digest == hashlib.sha256((data / Path(name).name).read_bytes()).hexdigest()
@@ -339,7 +339,7 @@ def test_where_nobody_knows_what_was_set_by_hand_the_space_stays(data: Path, tmp
     Ledger.create(tmp_path, header)
     [problem] = problems_of(lambda: prepare_resume(tmp_path, {}, "leaderboard", Problems()))
     assert problem.startswith("--space: ") and "does not say what was set by hand" in problem
-    assert prepare_resume(tmp_path, {}, None, Problems()).space == leaderboard.SPACE
+    assert prepare_resume(tmp_path, {}, None, Problems()).space.to_tree() == header["space"]
 
 
 def test_other_tasks_are_searched_by_what_all_tasks_have(data: Path, tmp_path: Path) -> None:
@@ -399,3 +399,12 @@ def test_a_study_takes_more_seeds_when_it_goes_on(data: Path, tmp_path: Path) ->
         "--space: this search trains the rows of a study; leave it out with --resume",
         "--seeds: this study was set to 2 seeds and can only grow, but got 1",
     ]
+
+
+def test_a_space_of_ours_freezes_no_more_layers_than_the_encoder_has(data: Path, tmp_path: Path) -> None:
+    plan = prepare({}, set_texts=[TINY], data=str(data))
+    [frozen] = [d.domain for d in plan.space.dimensions if d.path == "phases.0.frozen_layers"]
+    assert frozen.high == 1, "the tiny encoder has two"  # type: ignore[union-attr]
+    write_yaml({"dimensions": {"phases.0.frozen_layers": {"int": [0, 5]}}}, tmp_path / "mine.yaml")
+    [problem] = problems_of(lambda: prepare({"space": str(tmp_path / "mine.yaml")}, set_texts=[TINY], data=str(data)))
+    assert problem == "space mine: phases.0.frozen_layers <= 2, the encoder's layers, must hold, but it goes to 5"

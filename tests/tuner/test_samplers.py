@@ -7,7 +7,7 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from search_spaces.domains import Float
 from search_spaces.space import Dimension, Space
-from search_spaces.studies.leaderboard import SPACE
+from search_spaces.studies.basics import SPACE
 from trainables.config import TrialConfig
 from tuner.ledger import Ledger
 from tuner.samplers import grid_points, make_sampler
