@@ -52,7 +52,7 @@ def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
 
 def test_the_starts_are_the_papers_settings() -> None:
     configs = [BASE.override({name.partition("@")[0]: v for name, v in start.items()}) for start in SPACE.first_points(BASE)]
-    best_fit, studentbert, three_headed = configs
+    three_headed, best_fit, studentbert = configs
     assert (best_fit.optimizer.lr, best_fit.objective.smart.weights["sts"]) == (2e-5, 0.5)
     assert studentbert.phases[0].task_schedule == "whole_dataset_round_robin"
     assert studentbert.objective.smart.weights == {"sst": 3.0, "qqp": 3.0, "sts": 3.0}
@@ -63,7 +63,7 @@ def test_a_start_keeps_to_what_is_not_set_by_hand() -> None:
     base = BASE.override({"encoder.pair_encoding": "bi"})
     starts = SPACE.without(["encoder.pair_encoding"]).first_points(base)
     assert all("encoder.pair_encoding" not in start for start in starts)
-    assert "objective.contrastive.weights.qqp" in starts[0], "it plays a part now"
+    assert "objective.contrastive.weights.qqp" in starts[1], "it plays a part now"
 
 
 @pytest.mark.parametrize("dimension", SPACE.dimensions, ids=lambda dimension: dimension.name)
