@@ -135,7 +135,8 @@ def prepare(
     space_name = settings_tree.get("space") or default_space(base or start or TrialConfig())
     usable = usable.model_copy(update={"space": space_name})
     space = problems.attempt(lambda: _varying(str(space_name), assignments or {}))
-    if base is not None and space is not None:
+    changed = config_file is not None or tasks_file is not None or set(assignments or ()) - set(OWNED_PATHS)
+    if base is not None and space is not None and (changed or space.name not in SPACES):  # ours fit the default config
         problems.add(*space.problems(base))
     readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
     inputs = _open_inputs(readable, problems)
