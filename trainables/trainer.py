@@ -6,8 +6,7 @@ A run that is stopped, saved, loaded and continued gives the numbers of the run 
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +45,7 @@ from trainables.optimizers import build_optimizer, clip_gradients, load_optimize
 from trainables.paths import read_yaml
 from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
 from trainables.teachers import teacher_outputs
+from trainables.threads import torch_threads
 
 SEEDS = {"init": 1, "order": 2, "dropout": 3, "noise": 4, "turns": 5, "projections": 6}
 """What is drawn at random; each has its own stream, made of the config's seed and this number.
@@ -82,7 +82,7 @@ class Trainer:
         self.position = Position()
         self.teachers = inputs.teachers if config.objective.distill.gamma else {}
         keep_freed_memory()
-        with _threads(config.num_threads):
+        with torch_threads(config.num_threads):
             self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
             self.teacher_outputs = teacher_outputs(self.config, self.teachers, self.store, self.device)
@@ -142,7 +142,7 @@ class Trainer:
             raise RuntimeError(f"all {self.config.num_reports} reports are given")
         due = round((len(self.history) + 1) * self.budget / self.config.num_reports)
         before = Position(**asdict(self.position))
-        with _threads(self.config.num_threads):
+        with torch_threads(self.config.num_threads):
             started = time.perf_counter()
             results = []
             while self.position.examples < due:
@@ -319,7 +319,7 @@ class Trainer:
 
     def save_model(self, folder: Path) -> None:
         """Writes the model alone; `trainables.model.files.load_model` reads it."""
-        with _threads(self.config.num_threads):  # adapters are merged as they were when dev was scored
+        with torch_threads(self.config.num_threads):  # adapters are merged as they were when dev was scored
             save_model(self.model, self.files, folder)
 
     def load(self, folder: Path) -> None:
@@ -355,14 +355,3 @@ class Trainer:
         if self.teachers:  # checkpoints of runs without are what they were before there were teachers
             made_from["teachers"] = {name: teacher.sha256 for name, teacher in self.teachers.items()}
         return made_from
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """Torch at `num_threads` CPU threads, and as it was before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -23,11 +23,12 @@ from trainables.data.rows import Split
 from trainables.parts import ConfigError, nearest
 from trainables.paths import write_yaml
 from trainables.tasks import Task, TaskSet
+from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.handover import problems_of_out, written_whole
 from tuner.members import Member, find_members
 from tuner.model_card import ensemble_card
-from tuner.predictions import torch_threads, write_predictions
+from tuner.predictions import write_predictions
 
 ENSEMBLE_FILE = "ensemble.yaml"
 FILES = (ENSEMBLE_FILE, "metrics.json", "README.md")

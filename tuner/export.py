@@ -24,12 +24,13 @@ from typer import Argument, Option
 
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
+from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, model_card
-from tuner.predictions import torch_threads, write_predictions
+from tuner.predictions import write_predictions
 from tuner.records import TrialRecord, rank
 
 FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")

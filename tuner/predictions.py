@@ -1,7 +1,6 @@
-"""CS224N's prediction files, and torch's threads while predictions are made."""
+"""CS224N's prediction files."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +30,3 @@ def prediction_file(task: Task, ids: list[str], values: np.ndarray) -> str:
     numbers = values.tolist() if task.target == "classes" else [float(value) for value in values]
     rows = (f"{row_id} , {number} \n" for row_id, number in zip(ids, numbers, strict=True))
     return f"id \t {task.prediction_header} \n" + "".join(rows)
-
-
-@contextlib.contextmanager
-def torch_threads(num_threads: int) -> Iterator[None]:
-    """Runs torch with a trial's number of threads, on which the last digits depend."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

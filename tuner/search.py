@@ -132,14 +132,17 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     for key in ("space", "study", "searcher", "seed", "cpus_per_trial", "early_stopping", "reduction_factor"):
         if key in given:
             changes[key] = given[key]
-    folder = given.get("out") or search_folder.default_folder(
-        given.get("study", given.get("space", "leaderboard")), datetime.date.today()
-    )
+    folder = given.get("out") or search_folder.default_folder(_name_of(given), datetime.date.today())
     problems.add(*search_folder.check_new(folder))
     set_texts = [*given.get("set_", []), *([f"budget_examples={given['budget']}"] if "budget" in given else [])]
     files = {"config_file": given.get("config"), "tasks_file": given.get("tasks")}
     plan = prepare(changes, **files, set_texts=set_texts, data=given.get("data"), problems=problems)
     return folder, plan
+
+
+def _name_of(given: Mapping[str, Any]) -> str:
+    """What a folder without a name is called after: the study or the space."""
+    return str(given.get("study") or given.get("space") or ("basics" if "tasks" in given else "leaderboard"))
 
 
 def _misplaced(given: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 from trainables.tasks import CS224N
-from tuner.predictions import prediction_file, torch_threads
+from tuner.predictions import prediction_file
 
 
 @pytest.mark.parametrize(
@@ -21,14 +20,3 @@ def test_a_file_is_what_cs224n_hands_in(task: str, values: np.ndarray, text: str
 def test_a_value_for_each_id() -> None:
     with pytest.raises(ValueError, match="zip"):
         prediction_file(CS224N.by_name["sst"], ["x", "y"], np.array([1]))
-
-
-def test_threads_are_put_back() -> None:
-    before = torch.get_num_threads()
-    seen = []
-    with pytest.raises(ZeroDivisionError), torch_threads(before + 1):
-        seen += [torch.get_num_threads(), 1 // 0]
-    with torch_threads(before + 1):
-        seen.append(torch.get_num_threads())
-    assert seen == [before + 1]
-    assert torch.get_num_threads() == before
