@@ -97,8 +97,9 @@ def main(
         elif row is None:
             _list_rows(console, find_study(study))
         else:
-            find_study(study, [row])  # complains where there is none
-            tree = row_config(find_study(study), find_study(study).by_name[row]).to_tree()
+            found = find_study(study)
+            found.only([row])  # complains where there is none
+            tree = row_config(found, found.by_name[row]).to_tree()
             typer.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
     except ConfigError as error:
         typer.echo("\n".join(error.problems), err=True)

@@ -20,7 +20,7 @@ from trainables.config_parts import (
 )
 from trainables.misfits import misfits
 from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
-from trainables.paths import assign, read_yaml, values_at
+from trainables.paths import assign_known, read_yaml
 from trainables.tasks import CS224N, CS224N_NAME, TaskSet, read_tasks
 
 
@@ -101,21 +101,12 @@ class TrialConfig(Part):
             ConfigError: a path that leads nowhere, or a config that breaks a rule once all are assigned.
         """
         problems = Problems()
-        tree = problems.attempt(lambda: assign(self.to_tree(), assignments))
-        if tree is None:  # what can be assigned may be wrong as well
-            tree = assign(self.to_tree(), {path: value for path, value in assignments.items() if leads_somewhere(self, path)})
+        tree, unknown = assign_known(self.to_tree(), assignments)
+        problems.add(*unknown)
         config = problems.attempt(lambda: self.parse(tree))
         problems.raise_any()
         assert config is not None
         return config
-
-
-def leads_somewhere(config: TrialConfig, path: str) -> bool:
-    """True where a path can be assigned to in a config."""
-    try:
-        return bool(values_at(config.to_tree(), path))
-    except ConfigError:
-        return False
 
 
 BY_TASK: Mapping[str, Any] = {

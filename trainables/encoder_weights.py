@@ -53,6 +53,17 @@ def _with_bias(name: str, shape: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.bias", shape[:1]
 
 
+def why_torn(weights: Path) -> str:
+    """Why a file is no whole safetensors file; empty where it is one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(weights), framework="numpy"):
+            return ""
+    except (SafetensorError, OSError) as error:
+        return f"no whole safetensors file ({error})"
+
+
 def weight_problems(weights: Path, config: Mapping[str, Any]) -> list[str]:
     """What keeps the weights in a safetensors file from being the encoder of a config; a torn file is found too.
 

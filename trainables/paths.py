@@ -20,6 +20,14 @@ def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, An
     Raises:
         ConfigError: naming each path that leads nowhere, and the nearest key.
     """
+    out, problems = assign_known(tree, assignments)
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def assign_known(tree: dict[str, Any], assignments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """As `assign`, of the paths that lead somewhere; and a sentence for each that does not."""
     out = copy.deepcopy(tree)
     problems = []
     for path, value in assignments.items():
@@ -27,9 +35,7 @@ def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, An
             _assign_one(out, path.split("."), value, path)
         except ConfigError as error:
             problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return out
+    return out, problems
 
 
 def values_at(tree: Any, path: str) -> list[Any]:

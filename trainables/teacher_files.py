@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.encoder_files import EncoderFiles, find_encoder
+from trainables.encoder_weights import why_torn
 from trainables.files import sha256_of
 from trainables.parts import ConfigError, Problems
 from trainables.paths import read_yaml
@@ -67,7 +68,9 @@ def _find_teacher(folder: Path, student: TrialConfig, task: Task) -> TeacherFile
     encoder = problems.attempt(lambda: find_encoder(str(folder / ENCODER)))
     if config is not None and config.encoder.copies == "singles_and_pairs":
         problems.attempt(lambda: find_encoder(str(folder / ENCODER_PAIRS)))
-    problems.add(*_torn(folder / HEADS), *([] if config is None else _misfits(config, student, task)))
+    if why := why_torn(folder / HEADS):
+        problems.add(f"{HEADS}: {why}")
+    problems.add(*([] if config is None else _misfits(config, student, task)))
     problems.raise_any()
     assert config is not None
     assert encoder is not None
@@ -93,16 +96,6 @@ def _misfits(teacher: TrialConfig, student: TrialConfig, task: Task) -> Iterator
     normalised, ours = teacher.data.normalise_text, student.data.normalise_text
     if normalised != ours and student.data.eda.copies[task.name]:
         yield f"its data.normalise_text must be {ours}, as the student's, where data.eda copies rows, but is {normalised}"
-
-
-def _torn(weights: Path) -> list[str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(weights), framework="numpy"):
-            return []
-    except (SafetensorError, OSError) as error:
-        return [f"{weights.name}: no whole safetensors file ({error})"]
 
 
 def sum_of(folder: Path) -> str:

@@ -12,14 +12,15 @@ from trainables.config_parts import DataConfig, EdaConfig
 from trainables.data.reading import hash_source
 from trainables.data.tokens import TokenStore, TokenTable, tokenise
 from trainables.encoder_files import find_encoder
+from trainables.encoder_weights import why_torn
 from trainables.files import sha256_of
 from trainables.inputs import absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import read_yaml
 from trainables.tasks import TaskSet
+from trainables.teacher_files import CONFIG, ENCODER, HEADS
 from tuner.search_folder import BEST
 
-CONFIG, HEADS, ENCODER = "config.yaml", "heads.safetensors", "encoder"
 _ALIKE = ("target", "num_classes", "label_range", "metric", "is_pair")
 """What a task must be in all members; how it is called by people and in which files it lies is the first member's say."""
 
@@ -82,7 +83,7 @@ def _read(given: Path) -> tuple[Path, TrialConfig]:
     problems = Problems()
     config = problems.attempt(lambda: TrialConfig.parse(read_yaml(folder / CONFIG)))
     problems.attempt(lambda: find_encoder(str(folder / ENCODER)))
-    problems.add(*_torn(folder))
+    problems.add(*(f"{file}: {why}" for file in _weights_in(folder) if (why := why_torn(file))))
     try:
         problems.raise_any()
     except ConfigError as error:
@@ -94,17 +95,6 @@ def _read(given: Path) -> tuple[Path, TrialConfig]:
 def _model_folder(folder: Path) -> Path | None:
     """`folder` where a model lies in it, else its `best/` where one lies there."""
     return next((place for place in (folder, folder / BEST) if (place / HEADS).is_file()), None)
-
-
-def _torn(folder: Path) -> Iterator[str]:
-    from safetensors import SafetensorError, safe_open
-
-    for file in _weights_in(folder):
-        try:
-            with safe_open(str(file), framework="numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
-            yield f"{file}: no whole safetensors file ({error})"
 
 
 def _weights_in(folder: Path) -> list[Path]:

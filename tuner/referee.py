@@ -76,7 +76,7 @@ class Referee:
         self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
         self._attributes = {**attributes, "seed": settings.seed}
         self._listener = listener
-        self._teachers = TeacherRows(folder)
+        self._teachers = TeacherRows(folder, ledger.records)
         self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
         self._num_asked = len(ledger.records())
         self._unfinished = deque(self._take_up())
@@ -105,19 +105,18 @@ class Referee:
             if taken is None:
                 return "wait" if self._students else "finished"
             event, record = taken
-            if self._teachers.are_ready(record, self._ledger.records()):
+            if self._teachers.are_ready(record):
                 self._listener(event, record)
                 return self._order(record)
             self._students.append(taken)
 
     def _taught_student(self) -> tuple[str, TrialRecord] | None:
         """A student whose teachers are trained by now; one whose teacher has failed fails as well."""
-        records = self._ledger.records()
         for taken in list(self._students):
-            if self._teachers.are_ready(taken[1], records):
+            if self._teachers.are_ready(taken[1]):
                 self._students.remove(taken)
                 return taken
-            if (missing := self._teachers.failed(taken[1], records)) is not None:
+            if (missing := self._teachers.failed(taken[1])) is not None:
                 self._students.remove(taken)
                 self.end(taken[1].number, "failed", "error", f"its teacher, trial {missing}, has failed")
         return None
@@ -175,7 +174,7 @@ class Referee:
     def _order(self, record: TrialRecord) -> Order:
         return Order(
             number=record.number,
-            config=self._teachers.name_folders(record, self._ledger.records()),
+            config=self._teachers.name_folders(record),
             folder=str(trial_folder(self._folder, record.number)),
             known_reports=len(record.reports),
             data_hashes=self._attributes.get("data_hashes"),

@@ -132,17 +132,13 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     for key in ("space", "study", "searcher", "seed", "cpus_per_trial", "early_stopping", "reduction_factor"):
         if key in given:
             changes[key] = given[key]
-    folder = given.get("out") or search_folder.default_folder(_name_of(given), datetime.date.today())
-    problems.add(*search_folder.check_new(folder))
+    if "out" in given:
+        problems.add(*search_folder.check_new(given["out"]))
     set_texts = [*given.get("set_", []), *([f"budget_examples={given['budget']}"] if "budget" in given else [])]
     files = {"config_file": given.get("config"), "tasks_file": given.get("tasks")}
     plan = prepare(changes, **files, set_texts=set_texts, data=given.get("data"), problems=problems)
+    folder = given.get("out") or search_folder.default_folder(plan.settings.space, datetime.date.today())
     return folder, plan
-
-
-def _name_of(given: Mapping[str, Any]) -> str:
-    """What a folder without a name is called after: the study or the space."""
-    return str(given.get("study") or given.get("space") or ("basics" if "tasks" in given else "leaderboard"))
 
 
 def _misplaced(given: Mapping[str, Any]) -> list[str]:

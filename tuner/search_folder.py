@@ -22,7 +22,7 @@ _LOCK_SECONDS = 1.0
 
 def default_folder(space: str, today: datetime.date) -> Path:
     """`runs/2026-11-21-leaderboard`, or with `-2`, `-3`, ... where that is taken."""
-    stem = f"{today.isoformat()}-{Path(space).stem}"
+    stem = f"{today.isoformat()}-{Path(space).stem if Path(space).suffix in {'.yaml', '.yml'} else space}"
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
     return next(RUNS / name for name in names if not (RUNS / name).exists())
 

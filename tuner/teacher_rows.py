@@ -1,6 +1,6 @@
 """Rows of a study whose models teach other rows: who must be done first, and in which folder the model then lies."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,28 @@ class TeacherRows:
 
     Args:
         folder: of the search, absolute.
+        records: gives all trials as they stand; asked only where rows teach.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, records: Callable[[], Sequence[TrialRecord]]) -> None:
+        self._folder, self._records = folder, records
 
-    def are_ready(self, student: TrialRecord, records: Sequence[TrialRecord]) -> bool:
+    def are_ready(self, student: TrialRecord) -> bool:
         """True where each row that teaches this trial has a complete trial of the same seed number, or none teaches it."""
         rows = _rows(student.config)
-        return not rows or set(rows) <= _complete(student, records).keys()
+        return not rows or set(rows) <= _complete(student, self._records()).keys()
 
-    def failed(self, student: TrialRecord, records: Sequence[TrialRecord]) -> int | None:
+    def failed(self, student: TrialRecord) -> int | None:
         """The number of a trial that was to teach this one and has failed; None where there is none."""
         rows = _rows(student.config)
-        of_rows = (record for record in _of_seed(student, records) if record.assignment[ROW] in rows)
+        of_rows = (record for record in _of_seed(student, self._records()) if record.assignment[ROW] in rows)
         return next((record.number for record in of_rows if record.state == "failed"), None)
 
-    def name_folders(self, student: TrialRecord, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    def name_folders(self, student: TrialRecord) -> dict[str, Any]:
         """The student's config with the folder of a model in place of each `row:NAME`."""
         if not _rows(student.config):
             return student.config
-        by_row = _complete(student, records)
+        by_row = _complete(student, self._records())
         folders = {
             task: str(trial_folder(self._folder, by_row[name.removeprefix(TEACHER_ROW)]) / BEST) if _is_row(name) else name
             for task, name in _teachers(student.config).items()
