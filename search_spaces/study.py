@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from search_spaces.domains import Categorical, Int
 from search_spaces.space import Assignment, Dimension, Space, trial_seed
@@ -18,9 +19,10 @@ from trainables.tasks import CS224N, TaskSet
 ROW, SEED = "row", "seed_number"
 """The dimensions of a study: which row of the table, and which of its repetitions."""
 _TEACHERS = "objective.distill.teachers"
+_CLOSED = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=_CLOSED)
 class StudyRow:
     """One row of a table.
 
@@ -42,7 +44,7 @@ class StudyRow:
     teachers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=_CLOSED)
 class Study:
     """A table of a paper.
 
@@ -201,33 +203,11 @@ def parse_space(tree: Mapping[str, Any]) -> Space:
     if "study" not in tree:
         return Space.parse(tree)
     parsed = parse_part(_StudySpaceTree, tree)
-    rows = tuple(StudyRow(**row.model_dump()) for row in parsed.study.rows)
-    study = Study(**{**parsed.study.model_dump(), "rows": rows, "tasks": parsed.study.tasks})
-    return study_space(study, parsed.num_seeds, parsed.by_hand)
-
-
-class _RowTree(Part):
-    name: str
-    title: str
-    settings: dict[str, Any]
-    printed: dict[str, float]
-    examples: int | None
-    teachers: dict[str, str]
-
-
-class _StudyTree(Part):
-    name: str
-    title: str
-    section: str
-    rows: tuple[_RowTree, ...] = Field(strict=False)
-    settings: dict[str, Any]
-    overall: str
-    tasks: TaskSet
-    departures: tuple[str, ...] = Field(strict=False)
+    return study_space(parsed.study, parsed.num_seeds, parsed.by_hand)
 
 
 class _StudySpaceTree(Part):
-    study: _StudyTree
+    study: Study
     num_seeds: int = Field(ge=1)
     by_hand: dict[str, Any]
 
