@@ -56,7 +56,8 @@ def export_best(
         folder: of the search.
         ledger: of the search, if it is open already.
         trial: number of the trial to export; None: the best.
-        out: the folder to write, new, empty or an older export; None: the search's `best/`.
+        out: the folder to write, new, empty or an older export; None: the search's `best/`, or of the trial asked for its
+            `export-0007/`.
 
     Returns:
         The folder written, and the record of the trial in it.
@@ -74,17 +75,17 @@ def export_best(
         raise ExportError([*error.problems, *problems]) from None
     if problems:
         raise ExportError(problems)
-    best = out or folder / search_folder.BEST
+    target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
     header = ledger.header
-    with written_whole(best) as aside:
+    with written_whole(target) as aside:
         shutil.copytree(_weights_of(folder, record), aside)
         for name in ("manifest.json", "metrics.json"):
             (aside / name).unlink(missing_ok=True)
         _predict_and_check(aside, record)
         search_folder.write_json(aside / "metrics.json", _metrics(record))
         search_folder.write_json(aside / "lineage.json", _lineage(header, record))
-        (aside / "README.md").write_text(model_card(header, record), encoding="utf-8")
-    return best, record
+        (aside / "README.md").write_text(model_card(header, record, chosen=trial is None), encoding="utf-8")
+    return target, record
 
 
 def choose(folder: Path, records: list[TrialRecord], trial: int | None = None) -> TrialRecord:
@@ -181,7 +182,9 @@ def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
 def main(  # noqa: PLR0917 - a command line
     folders: Annotated[list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble of exported models")],
     trial: Annotated[int | None, Option(help="export this trial instead of the best")] = None,
-    out: Annotated[Path | None, Option(help="folder to write [DIR/best; an ensemble: runs/DATE-ensemble]")] = None,
+    out: Annotated[
+        Path | None, Option(help="folder to write [DIR/best; --trial: DIR/export-N; --ensemble: runs/DATE-ensemble]")
+    ] = None,
     ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
     how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
     data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
@@ -213,8 +216,8 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
     Ledger.open(folder)
     with search_folder.locked(folder):
-        best, record = export_best(folder, trial=trial, out=out)
-    return f"{best}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+        written, record = export_best(folder, trial=trial, out=out)
+    return f"{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:

@@ -13,10 +13,24 @@ _QUORA_NOTE = (
     "The packaged encoder, all-MiniLM-L6-v2, was trained on sentence pairs that include Quora duplicates: "
     "its Quora accuracy is no measure of how it would do on questions it has never seen."
 )
+_CHOSEN = (
+    "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side; "
+    "it is not confirmed on rows or seeds that the search has not seen."
+)
+_ASKED_FOR = (
+    "This trial was asked for by its number, whatever the search's other trials score. Its score is on rows that the search "
+    "looked at; it is not confirmed on rows or seeds that the search has not seen."
+)
 
 
-def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
-    """Markdown for people: what the model is, what it scores, how it was made, how it is loaded."""
+def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool = True) -> str:
+    """Markdown for people: what the model is, what it scores, how it was made, how it is loaded.
+
+    Args:
+        header: of the ledger.
+        record: of the trial.
+        chosen: it was taken for its score, not by its number.
+    """
     report = record.best_report or {}
     encoder = record.config["encoder"]["name"]
     tasks = TrialConfig.parse(record.config).tasks
@@ -39,8 +53,7 @@ def model_card(header: Mapping[str, Any], record: TrialRecord) -> str:
             "|---|---|",
             *(f"| {title} | {report.get(key, float('nan')):.4f} |" for title, key in scores),
             "",
-            "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side; "
-            "it is not confirmed on rows or seeds that the search has not seen.",
+            _CHOSEN if chosen else _ASKED_FOR,
             *(["", _QUORA_NOTE] if encoder == PACKAGED_ENCODER and "qqp" in tasks.names else []),
             "",
             "## Use",

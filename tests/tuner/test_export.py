@@ -82,8 +82,17 @@ def test_the_trial_asked_for_goes_where_it_is_asked_to_go(search: Path, tmp_path
     kept = contents(out)
     assert run(search, "--out", out)[0] == 0
     assert contents(out) == before and contents(out) != kept
-    assert run(search, "--trial", str(loser))[0] == 0
-    assert contents(best) == kept
+
+
+def test_the_trial_asked_for_does_not_pass_for_the_best(search: Path) -> None:
+    best, _ = export_best(search)
+    loser, before = 1 - trial_in(best), contents(best)
+    code, said, _ = run(search, "--trial", str(loser))
+    out = search / f"export-{loser:04d}"
+    assert code == 0 and said.startswith(f"{out}: trial {loser}, score ")
+    assert trial_in(out) == loser and contents(best) == before
+    assert "asked for by its number" in (out / "README.md").read_text()
+    assert "to choose this model among all trials" in (best / "README.md").read_text()
 
 
 def hold_my_file(out: Path) -> None:
