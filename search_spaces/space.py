@@ -107,9 +107,10 @@ class Space:
 
         Left out are dimensions that play no part, and values outside of their domain (of a space that was made narrower).
         """
-        return [start for given in self.starts if (start := self._start(given, base))]
+        return [start for given in self.starts if (start := self.by_name(given, base))]
 
-    def _start(self, given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
+    def by_name(self, given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
+        """Names of dimensions -> values, as the sampler knows them, of config paths -> values; what plays no part is left out."""
         start: dict[str, Value] = {}
         point: Assignment = {}
         tree = base.to_tree()

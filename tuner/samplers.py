@@ -40,12 +40,18 @@ def make_sampler(searcher: str, seed: int, number: int) -> BaseSampler:
         )
 
 
-def grid_points(space: Space, base: TrialConfig, limit: int, seed: int) -> list[Assignment]:
+def grid_points(space: Space, base: TrialConfig, limit: int, seed: int) -> list[dict[str, Value]]:
     """At most `limit` points of the space's grid (3 values of each range, all choices), in an order drawn by the seed.
+
+    As they are enqueued: names of dimensions -> values.
 
     A study's points come in its own order, in which teachers stand before their students.
     A grid that is larger than `limit` is sampled without repeats, so that its corners are not all that is seen of it.
     """
+    return [space.by_name(point, base) for point in _grid_points(space, base, limit, seed)]
+
+
+def _grid_points(space: Space, base: TrialConfig, limit: int, seed: int) -> list[Assignment]:
     if isinstance(space, StudySpace):
         return list(itertools.islice(space.grid(base), limit))
     rng = np.random.default_rng((seed, 0x6772))

@@ -1,3 +1,4 @@
+import operator
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers import RandomSampler, TPESampler
 
-from search_spaces.domains import Float
+from search_spaces.domains import Categorical, Float
 from search_spaces.space import Dimension, Space
 from search_spaces.studies.basics import SPACE
 from trainables.config import TrialConfig
@@ -69,3 +70,22 @@ def test_a_grid_too_large_to_count_is_sampled_all_over() -> None:
     assert len(points) == 50
     assert {point["optimizer.lr"] for point in points} == set(SPACE.dimensions[0].domain.grid(3))
     assert points != grid_points(SPACE, TrialConfig(), 50, seed=1)
+
+
+def test_a_grid_over_variants_of_a_path_is_tried_as_it_is(toy: Any) -> None:
+    rates = {name: Float(low, 10 * low, log=True) for name, low in (("adamw", 1e-5), ("lion", 1e-6))}
+    space = Space(
+        "variants",
+        (
+            Dimension("optimizer.name", Categorical(tuple(rates))),
+            *(
+                Dimension("optimizer.lr", rate, when={"optimizer.name": (name,)}, variant="" if name == "adamw" else name)
+                for name, rate in rates.items()
+            ),
+        ),
+    )
+    ledger = Ledger(toy.new_study())
+    ledger.enqueue(grid_points(space, toy.base, 6, seed=0))
+    tried = [ledger.ask(space, toy.base, make_sampler("grid", 0, number), {"seed": 0}).assignment for number in range(6)]
+    key = operator.itemgetter("optimizer.name", "optimizer.lr")
+    assert sorted(map(key, tried)) == sorted(map(key, space.grid(toy.base, 3)))
