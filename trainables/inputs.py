@@ -20,7 +20,10 @@ from trainables.data.rows import training_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
 from trainables.parts import ConfigError, Problems
+from trainables.paths import assign, assign_known, values_at
 from trainables.teacher_files import TeacherFiles, find_teachers
+
+_TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Inputs:
     files: EncoderFiles
     store: TokenStore
     teachers: Mapping[str, TeacherFiles] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """See `hashes_of`."""
+        return hashes_of(self.store, self.teachers)
 
 
 def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
@@ -113,23 +121,40 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
     return config.model_copy(update={"budget_examples": budget})
 
 
+def hashes_of(store: TokenStore, teachers: Mapping[str, TeacherFiles]) -> dict[str, str]:
+    """File -> sha256 of all data, `teacher FOLDER` -> sha256 of each teacher: what must stay as it is while a search lasts."""
+    return {**store.hashes, **{f"{_TEACHER} {teacher.folder}": teacher.sha256 for teacher in teachers.values()}}
+
+
 def check_unchanged(
-    store: TokenStore, files: EncoderFiles, *, data_hashes: Mapping[str, str] | None, encoder_sha256: str | None
+    store: TokenStore,
+    files: EncoderFiles,
+    teachers: Mapping[str, TeacherFiles],
+    *,
+    data_hashes: Mapping[str, str] | None,
+    encoder_sha256: str | None,
 ) -> None:
     """Compares what was opened with what a search began with.
 
     Args:
         store: tokens of the data.
         files: of the encoder.
-        data_hashes: file -> sha256 as it must be, also of files that other trials of the search read; None: any.
+        teachers: of the tasks that have one.
+        data_hashes: as `hashes_of` gives them and as they must be, also of what other trials of the search read; None: any.
         encoder_sha256: of the weights as it must be; None: any.
 
     Raises:
         ConfigError: names each file that is another one, with both hashes.
     """
-    weights = str(files.weights)
-    known = {} if data_hashes is None else {name: data_hashes[name] for name in data_hashes if name in store.hashes}
-    problems = [] if data_hashes is None else changed_sums(known, store.hashes, "data")
+    weights, now = str(files.weights), hashes_of(store, teachers)
+    problems = []
+    if data_hashes is not None:
+        rows_of_study = {name for name in now.keys() - data_hashes if name.startswith(f"{_TEACHER} ")}  # trained by the search
+        problems = changed_sums(
+            {name: data_hashes[name] for name in data_hashes if name in now},
+            {name: now[name] for name in now if name not in rows_of_study},
+            "data",
+        )
     if encoder_sha256 is not None:
         problems += changed_sums({weights: encoder_sha256}, {weights: files.weights_sha256}, "weights")
     if problems:
@@ -139,7 +164,8 @@ def check_unchanged(
 def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -> list[str]:
     """A sentence for each name whose sha256 is another one, or that is there only before or only now."""
     return [
-        f"{name}: the {what} have changed: sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
+        f"{name}: the {'weights' if name.startswith(f'{_TEACHER} ') else what} have changed: "
+        f"sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
@@ -147,14 +173,40 @@ def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     """The config with all names of folders made absolute: it means the same wherever it is read again."""
-    places: dict[str, Any] = {
-        "data.source": absolute_source(config.data.source),
-        "encoder.name": absolute_encoder(config.encoder.name),
-    }
-    teachers = {name: folder for name, folder in config.objective.distill.teachers.items() if folder is not None}
-    places["data.more_rows"] = absolute_files(config.data)
-    places |= {f"objective.distill.teachers.{name}": absolute_teacher(folder) for name, folder in teachers.items()}
-    return config.override(places)
+    return config.override(_absolute_places(config.to_tree()))
+
+
+def absolute_settings(settings: Mapping[str, Any], base: TrialConfig) -> dict[str, Any]:
+    """Config path -> value, with all names of folders in them made absolute; what is no name stays as it is.
+
+    Args:
+        settings: to be put into several configs, whether or not they fit `base` alone.
+        base: has the source that files of `data.more_rows` lie beside, where `settings` name none.
+    """
+    known, _ = assign_known(base.to_tree(), settings)
+    tree = assign(known, _absolute_places(known))
+    return {path: found[0] if (found := _found(tree, path)) else value for path, value in settings.items()}
+
+
+def _found(tree: dict[str, Any], path: str) -> list[Any]:
+    try:
+        return values_at(tree, path)
+    except ConfigError:  # a path that leads nowhere is told by whoever uses the settings
+        return []
+
+
+def _absolute_places(tree: dict[str, Any]) -> dict[str, Any]:
+    """Config path -> absolute name, for each name of a folder or a file in a config's tree."""
+    data, teachers = tree["data"], tree["objective"]["distill"]["teachers"]
+    places: dict[str, Any] = {}
+    if isinstance(data["source"], str):
+        places["data.source"] = absolute_source(data["source"])
+        files = {f"data.more_rows.{name}": names for name, names in data["more_rows"].items() if isinstance(names, list)}
+        places |= {path: absolute_files(names, data["source"]) for path, names in files.items()}
+    if isinstance(tree["encoder"]["name"], str):
+        places["encoder.name"] = absolute_encoder(tree["encoder"]["name"])
+    named = {name: folder for name, folder in teachers.items() if isinstance(folder, str)}
+    return places | {f"objective.distill.teachers.{name}": absolute_teacher(folder) for name, folder in named.items()}
 
 
 def absolute_source(data: str) -> str:

@@ -46,7 +46,7 @@ class TrialSession:
         config: of the trial.
         folder: of the trial; made if need be.
         token_store: tokens that are open already.
-        data_hashes: file -> sha256 that the data must have; None: any.
+        data_hashes: sha256 that data and teachers must have (`trainables.inputs.hashes_of`); None: any.
         encoder_sha256: that the encoder's weights must have; None: any.
         say: is called with each line of the log.
 
@@ -72,7 +72,8 @@ class TrialSession:
         say: Callable[[str], object] | None = None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
-        check_unchanged(self.trainer.store, self.trainer.files, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
+        found = self.trainer.store, self.trainer.files, self.trainer.teachers
+        check_unchanged(*found, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
         self._syncing: Future[None] | None = None
         self.folder = folder
         self._say = say

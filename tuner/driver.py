@@ -19,11 +19,11 @@ from tuner.export import export_best
 from tuner.housekeeping import sweep
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
-from tuner.prepare import SearchPlan
 from tuner.progress import Progress, SteadyConsole, Tally
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.samplers import grid_points
+from tuner.search_plan import SearchPlan
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0

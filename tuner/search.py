@@ -18,7 +18,8 @@ from typer import Option
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.ledger import Ledger, LedgerError
-from tuner.prepare import SAMPLE_BUDGET, DataChangedError, SearchPlan, prepare, prepare_resume
+from tuner.prepare import prepare, prepare_resume
+from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3

@@ -62,20 +62,20 @@ def test_a_phase_in_which_a_task_has_nothing_to_train_is_refused(small_config: T
 def test_data_and_encoder_must_be_what_a_search_began_with(small_config: TrialConfig) -> None:
     opened = open_inputs(small_config)
     store, files = opened.store, opened.files
-    check_unchanged(store, files, data_hashes=None, encoder_sha256=None)
-    check_unchanged(store, files, data_hashes=dict(store.hashes), encoder_sha256=files.weights_sha256)
+    check_unchanged(store, files, {}, data_hashes=None, encoder_sha256=None)
+    check_unchanged(store, files, {}, data_hashes=dict(store.hashes), encoder_sha256=files.weights_sha256)
     of_another_trial = {**store.hashes, "more.csv": "0ther"}
-    check_unchanged(store, files, data_hashes=of_another_trial, encoder_sha256=None)
+    check_unchanged(store, files, {}, data_hashes=of_another_trial, encoder_sha256=None)
     now = store.hashes["sts-dev.csv"]
     for before, words in (
         ({**store.hashes, "sts-dev.csv": "0ld"}, f"sts-dev.csv: the data have changed: sha256 was 0ld, is {now}"),
         ({name: sha for name, sha in store.hashes.items() if name != "sts-dev.csv"}, f"sha256 was none, is {now}"),
     ):
         with pytest.raises(ConfigError, match=re.escape(words)):
-            check_unchanged(store, files, data_hashes=before, encoder_sha256=None)
+            check_unchanged(store, files, {}, data_hashes=before, encoder_sha256=None)
     words = f"{files.weights}: the weights have changed: sha256 was 0ld, is {files.weights_sha256}"
     with pytest.raises(ConfigError, match=re.escape(words)):
-        check_unchanged(store, files, data_hashes=None, encoder_sha256="0ld")
+        check_unchanged(store, files, {}, data_hashes=None, encoder_sha256="0ld")
 
 
 def test_folders_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,16 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 
 from search_spaces.domains import Categorical, Float, Int
 from search_spaces.space import Dimension, Space
+from tests.tuner.planning import write_task
 from trainables.config import TrialConfig
+from trainables.encoder_files import find_encoder
+from trainables.model.files import save_model
+from trainables.model.multitask import MultitaskModel
+from trainables.tasks import CS224N
 from tuner.ledger import LEDGER_FILE, Ledger
 from tuner.settings import SearchSettings
 
@@ -110,3 +116,21 @@ def ask(toy: Toy) -> Callable[..., int]:
         return ledger.ask(toy.space, toy.base, optuna.samplers.RandomSampler(seed=seed), {"seed": 7}).number
 
     return one_more
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with a few rows of each task."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for task in CS224N.tasks:
+        write_task(folder, task)
+    return folder
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """An exported model as it begins."""
+    config, files = TrialConfig().override({"encoder.name": "tiny"}), find_encoder("tiny")
+    save_model(MultitaskModel(config, files, torch.Generator().manual_seed(0)), files, tmp_path / "teacher")
+    return tmp_path / "teacher"

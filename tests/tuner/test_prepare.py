@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import json
 from pathlib import Path
@@ -9,48 +8,16 @@ import pytest
 from search_spaces.domains import Float
 from search_spaces.studies import best_fit, leaderboard
 from search_spaces.studies.basics import SPACE
+from tests.tuner.planning import TINY, begin, problems_of, write_task
 from trainables.config import TrialConfig
-from trainables.inputs import absolute_encoder
+from trainables.inputs import absolute_encoder, absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
 from trainables.tasks import CS224N
-from tuner import prepare as module
+from tuner import search_plan as module
 from tuner.ledger import Ledger, LedgerError
-from tuner.prepare import DataChangedError, SearchPlan, prepare, prepare_resume
-
-TINY = "encoder.name=tiny"
-ROWS = {"train": 12, "dev": 5}
-
-
-def write_task(folder: Path, task: Any, num_rows: dict[str, int] = ROWS) -> None:
-    for split, count in num_rows.items():
-        with (folder / f"{task.file_stem}-{split}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t")
-            writer.writerow(["id", *task.sentence_columns, task.label_column])
-            writer.writerows([f"{split}{i}", *(f"film {i}" for _ in task.sentence_columns), i % 2] for i in range(count))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for task in CS224N.tasks:
-        write_task(folder, task)
-    return folder
-
-
-def begin(tmp_path: Path, plan: SearchPlan) -> Path:
-    """A search that has begun."""
-    folder = tmp_path / "search"
-    folder.mkdir()
-    Ledger.create(folder, plan.header())
-    return folder
-
-
-def problems_of(make: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        make()
-    return caught.value.problems
+from tuner.prepare import prepare, prepare_resume
+from tuner.search_plan import DataChangedError
 
 
 def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:
@@ -156,7 +123,7 @@ def test_an_encoders_folder_means_the_same_in_every_folder(tmp_path: Path, monke
     for name in ("tiny", "packaged", "google-bert/bert-base-uncased"):
         assert absolute_encoder(name) == name
     for source in ("sample", "hub"):
-        assert module.absolute_source(source) == source
+        assert absolute_source(source) == source
 
 
 def test_a_search_goes_on_with_what_may_change(data: Path, tmp_path: Path) -> None:
@@ -351,56 +318,6 @@ def test_other_tasks_are_searched_by_what_all_tasks_have(data: Path, tmp_path: P
     assert prepare({}, set_texts=[TINY], data=str(data)).settings.space == "leaderboard"
 
 
-STUDY = {"study": "studentbert.model_merging", "seeds": 3}
-
-
-def test_a_study_is_a_grid_of_its_rows_each_in_full(data: Path) -> None:
-    plan = prepare(STUDY, set_texts=[TINY, "num_reports=2"], data=str(data))
-    settings = plan.settings
-    assert (settings.trials, settings.searcher, settings.early_stopping, settings.space) == (15, "grid", "none", plan.space.name)
-    assert settings.keep_models == 15, "students learn from the models of other rows"
-    assert plan.base.data.batch_size == 8 and plan.base.encoder.name == "tiny"
-    assert plan.base.budget_examples == 36
-    assert set(plan.data_hashes) == set(prepare({}, set_texts=[TINY], data=str(data)).data_hashes)
-
-
-def test_a_study_brings_its_own_tasks(data: Path) -> None:
-    write_task(data, best_fit.CFIMDB)
-    plan = prepare({"study": "best_fit.single_task"}, set_texts=[TINY, "data.max_tokens=64"], data=str(data))
-    assert plan.base.tasks.names == ("sst", "cfimdb")
-    assert {config.data.max_tokens for _, config in plan.space.configs(plan.base)} == {64}  # type: ignore[attr-defined]
-
-
-def test_mistakes_in_a_study_come_all_at_once(tmp_path: Path) -> None:
-    missing = tmp_path / "nowhere"
-    found = problems_of(
-        lambda: prepare({"study": "best_fit.pooling", "rows": ["median"]}, set_texts=["encoder.name=huge"], data=str(missing))
-    )
-    assert "--rows: 'median' is no row of best_fit.pooling; rows are cls, mean, max, attention" in found
-    assert any("huge" in problem for problem in found) and any(str(missing) in problem for problem in found)
-
-
-def test_a_row_that_cannot_be_trained_is_told_before_anything_starts(data: Path) -> None:
-    """The rows of outside sentences need files that the user makes."""
-    found = problems_of(lambda: prepare({"study": "best_fit.augmentation"}, set_texts=[TINY], data=str(data)))
-    assert len(found) == 3
-    assert all(problem.startswith("study best_fit.augmentation: row ") for problem in found)
-    assert any("ids-sst-outside-nearest.csv" in problem for problem in found)
-
-
-def test_a_study_takes_more_seeds_when_it_goes_on(data: Path, tmp_path: Path) -> None:
-    folder = begin(tmp_path, prepare({"study": "best_fit.pooling"}, set_texts=[TINY], data=str(data)))
-    again = prepare_resume(folder, {"seeds": 4}, None, Problems())
-    assert again.settings.trials == 16 and again.space.num_seeds == 4  # type: ignore[attr-defined]
-    assert again.space.by_hand == {"encoder.name": "tiny"}  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError) as caught:
-        prepare_resume(folder, {"seeds": 1}, "leaderboard", Problems())
-    assert caught.value.problems == [
-        "--space: this search trains the rows of a study; leave it out with --resume",
-        "--seeds: this study was set to 2 seeds and can only grow, but got 1",
-    ]
-
-
 def test_a_space_of_ours_freezes_no_more_layers_than_the_encoder_has(data: Path, tmp_path: Path) -> None:
     plan = prepare({}, set_texts=[TINY], data=str(data))
     [frozen] = [d.domain for d in plan.space.dimensions if d.path == "phases.0.frozen_layers"]
@@ -408,3 +325,37 @@ def test_a_space_of_ours_freezes_no_more_layers_than_the_encoder_has(data: Path,
     write_yaml({"dimensions": {"phases.0.frozen_layers": {"int": [0, 5]}}}, tmp_path / "mine.yaml")
     [problem] = problems_of(lambda: prepare({"space": str(tmp_path / "mine.yaml")}, set_texts=[TINY], data=str(data)))
     assert problem == "space mine: phases.0.frozen_layers <= 2, the encoder's layers, must hold, but it goes to 5"
+
+
+def test_a_space_of_ours_also_keeps_to_the_encoder_where_a_search_goes_on_over_it(data: Path, tmp_path: Path) -> None:
+    write_yaml({"dimensions": {"optimizer.lr": {"float": [1e-5, 1e-3], "log": True}}}, tmp_path / "mine.yaml")
+    folder = begin(tmp_path, prepare({"space": str(tmp_path / "mine.yaml")}, set_texts=[TINY], data=str(data)))
+    wide = {"optimizer.lr": {"float": [1e-6, 1e-3], "log": True}, "phases.0.frozen_layers": {"int": [0, 12]}}
+    write_yaml({"dimensions": wide}, tmp_path / "mine.yaml")
+    [problem] = problems_of(lambda: prepare_resume(folder, {}, str(tmp_path / "mine.yaml"), Problems()))
+    assert problem == "space mine: phases.0.frozen_layers <= 2, the encoder's layers, must hold, but it goes to 12"
+    [frozen] = [d for d in prepare_resume(folder, {}, "leaderboard", Problems()).space.dimensions if "frozen" in d.path]
+    assert frozen.domain.high == 1  # type: ignore[union-attr]
+
+
+def test_a_file_with_the_name_of_a_space_of_ours_is_the_users_own(data: Path, tmp_path: Path) -> None:
+    write_yaml({"dimensions": {"optimizer.lrr": {"float": [1e-5, 1e-3]}}}, tmp_path / "basics.yaml")
+    [problem] = problems_of(lambda: prepare({"space": str(tmp_path / "basics.yaml")}, data=str(data)))
+    assert problem.startswith("space basics: optimizer.lrr: there is no 'lrr' to set")
+
+
+@pytest.mark.parametrize("change", ["heads.safetensors", "config.yaml"])
+def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, teacher: Path) -> None:
+    taught = [TINY, f"objective.distill.teachers.sst={teacher}"]
+    folder = begin(tmp_path, prepare({"space": "basics"}, set_texts=taught, data=str(data)))
+    prepare_resume(folder, {}, None, Problems())
+    if change == "config.yaml":
+        (teacher / change).write_text((teacher / change).read_text().replace("seed: 0", "seed: 7"))
+    else:
+        weights = bytearray((teacher / change).read_bytes())
+        weights[-1] ^= 1
+        (teacher / change).write_bytes(weights)
+    with pytest.raises(DataChangedError) as caught:
+        prepare_resume(folder, {}, None, Problems())
+    [problem] = caught.value.problems
+    assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")

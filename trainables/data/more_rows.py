@@ -15,16 +15,10 @@ from trainables.tasks import Task, TaskSet
 MAKER = "python -m trainables.outside"
 
 
-def absolute_files(config: DataConfig) -> dict[str, list[str]]:
-    """`config.more_rows` with absolute paths, for `override({"data.more_rows": ...})`.
-
-    A relative name is looked for in the folder `config.source`; where the source is no folder, in the working directory.
-    """
-    is_folder = config.source not in {SAMPLE_SOURCE, HUB_SOURCE}
-    base = Path(config.source).expanduser() if is_folder else Path()
-    return {
-        name: [str((base / Path(file).expanduser()).absolute()) for file in files] for name, files in config.more_rows.items()
-    }
+def absolute_files(names: Iterable[str], source: str) -> list[str]:
+    """Absolute paths of further files: those given relative are looked for in the folder `source`, or the working directory."""
+    base = Path() if source in {SAMPLE_SOURCE, HUB_SOURCE} else Path(source).expanduser()
+    return [str((base / Path(name).expanduser()).absolute()) for name in names]
 
 
 def more_files(config: DataConfig, tasks: TaskSet, source_files: Iterable[str]) -> list[tuple[Path, Task]]:
@@ -38,7 +32,7 @@ def more_files(config: DataConfig, tasks: TaskSet, source_files: Iterable[str]) 
     Raises:
         DataError: a file is not there, or has the name of another one, under which its hash and its rows would be told.
     """
-    named = absolute_files(config)
+    named = {name: absolute_files(files, config.source) for name, files in config.more_rows.items()}
     files = [(Path(file), task) for task in tasks.tasks for file in named.get(task.name, ())]
     count = Counter([*source_files, *(path.name for path, _ in files)])
     problems = []

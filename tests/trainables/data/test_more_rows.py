@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from trainables.config import TrialConfig
 from trainables.config_parts import DataConfig, EdaConfig, EncoderConfig
 from trainables.data.more_rows import absolute_files
 from trainables.data.reading import DataError, hash_source, load_rows
@@ -47,13 +46,8 @@ def test_the_sample_takes_more_rows_from_the_working_directory(more: Path, monke
 
 def test_names_are_looked_for_in_the_folder_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    files = {"sst": ("a.csv", "/b.csv")}
-    assert absolute_files(DataConfig(source="data", more_rows=files)) == {"sst": [str(tmp_path / "data" / "a.csv"), "/b.csv"]}
-    assert absolute_files(DataConfig(more_rows=files)) == {"sst": [str(tmp_path / "a.csv"), "/b.csv"]}
-    trial = TrialConfig().override({"data.more_rows.sst": ["a.csv"]})
-    there = trial.override({"data.more_rows": absolute_files(trial.data)})
-    assert there.data.more_rows["sst"] == (str(tmp_path / "a.csv"),)
-    assert absolute_files(there.data) == {"qqp": [], "sts": [], "sst": [str(tmp_path / "a.csv")]}
+    assert absolute_files(["a.csv", "/b.csv"], "data") == [str(tmp_path / "data" / "a.csv"), "/b.csv"]
+    assert absolute_files(["a.csv", "/b.csv"], "sample") == [str(tmp_path / "a.csv"), "/b.csv"]
 
 
 def test_mistakes_in_them_are_told_with_all_others(cs224n_folder: Path, more: Path):

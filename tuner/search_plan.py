@@ -1,0 +1,139 @@
+"""A search that may start: what was asked for, looked at from end to end, and what the ledger holds of it."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.space import GRID_POINTS, Space
+from trainables.config import TrialConfig
+from trainables.config_parts import SAMPLE_SOURCE
+from trainables.data.reading import load_rows
+from trainables.encoder_files import find_encoder
+from trainables.inputs import Inputs, changed_sums, open_inputs, with_absolute_paths
+from trainables.parts import ConfigError, Problems
+from tuner.settings import SearchSettings
+
+SAMPLE_BUDGET = 630
+"""Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
+
+OWNED_PATHS = {
+    "seed": "--seed",
+    "num_threads": "--cpus-per-trial",
+    "budget_examples": "--budget",
+    "num_reports": "--set num_reports=N",
+    "early_dev_share": "--set early_dev_share=X",
+    "tasks": "--tasks FILE",
+    "data.source": "--data",
+    "encoder.name": "--set encoder.name=NAME",
+}
+"""What the search itself decides of every trial's config -> what sets it.  None of these is a dimension."""
+
+
+class DataChangedError(ConfigError):
+    """Data, teachers or encoder of a search are not what they were when it began."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search that may start.
+
+    Attributes:
+        settings, space: as asked for; the space without what was set by hand.
+        base: the config under every trial, with its budget filled in.
+        data_hashes: of data and teachers (`trainables.inputs.hashes_of`).
+        left_out: a line for each row that is not used.
+        num_rows: task -> training rows.
+        encoder_sha256: of the encoder's weights.
+        fixed: paths that were set by hand; they never vary, in no space.
+    """
+
+    settings: SearchSettings
+    space: Space
+    base: TrialConfig
+    data_hashes: dict[str, str]
+    left_out: tuple[str, ...]
+    num_rows: dict[str, int]
+    encoder_sha256: str
+    fixed: tuple[str, ...] = ()
+
+    def header(self) -> dict[str, Any]:
+        """What the ledger holds of it."""
+        return {
+            "settings": self.settings.to_tree(),
+            "space": self.space.to_tree(),
+            "base": self.base.to_tree(),
+            "data_hashes": self.data_hashes,
+            "left_out": list(self.left_out),
+            "encoder_sha256": self.encoder_sha256,
+            "fixed": list(self.fixed),
+        }
+
+    def for_people(self) -> dict[str, Any]:
+        """Settings, space and base config as a person reads them: `settings.yaml`, `--print-config`."""
+        return {"settings": self.settings.to_tree(), "space": self.space.to_tree(), "config": self.base.to_tree()}
+
+
+def base_config(start: TrialConfig, assignments: Mapping[str, Any], data: str | None, settings: SearchSettings) -> TrialConfig:
+    """The config under every trial: what it starts from; then `--data`, the trial's CPUs, and what is set by hand.
+
+    Raises:
+        ConfigError: a mistake in the assignments.
+    """
+    own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
+    config = start.override({**own, **assignments})
+    if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
+        config = config.override({"budget_examples": SAMPLE_BUDGET})
+    return with_absolute_paths(config)
+
+
+def open_or_look(config: TrialConfig, problems: Problems) -> Inputs:
+    """The inputs of a search; where it will not start, encoder and rows are only looked at, for tokens take a while.
+
+    Raises:
+        ConfigError: every mistake found, so far and here.
+    """
+    if problems:
+        problems.attempt(lambda: find_encoder(config.encoder.name))
+        problems.attempt(lambda: load_rows(config.data, config.tasks))
+    inputs = None if problems else problems.attempt(lambda: open_inputs(config))
+    problems.raise_any()
+    assert inputs is not None
+    return inputs
+
+
+def check_unchanged(header: Mapping[str, Any], plan: SearchPlan) -> None:
+    """Compares a search that is to go on with what stands in its ledger.
+
+    Raises:
+        DataChangedError: names each file, teacher or encoder that is another one.
+    """
+    changed = changed_sums(header["data_hashes"], plan.data_hashes, "data")
+    encoder = f"encoder {plan.base.encoder.name}"
+    changed += changed_sums(
+        {encoder: header.get("encoder_sha256", plan.encoder_sha256)}, {encoder: plan.encoder_sha256}, "weights"
+    )
+    if changed:
+        raise DataChangedError(changed)
+
+
+def _capped_at_grid(settings: SearchSettings, space: Space, base: TrialConfig) -> SearchSettings:
+    """A grid search has no more trials than its grid has points."""
+    if settings.searcher != "grid":
+        return settings
+    num_points = sum(1 for _ in itertools.islice(space.grid(base, GRID_POINTS), settings.trials))
+    return settings.model_copy(update={"trials": num_points})
+
+
+def plan_of(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple[str, ...]) -> SearchPlan:
+    """The plan over inputs that were opened; `fixed` are the paths set by hand."""
+    return SearchPlan(
+        settings=_capped_at_grid(settings, space, inputs.config),
+        space=space,
+        base=inputs.config,
+        data_hashes=inputs.hashes,
+        left_out=tuple(str(row) for row in inputs.store.left_out),
+        num_rows={task: inputs.store.table(task, "train").num_rows for task in inputs.config.tasks.names},
+        encoder_sha256=inputs.files.weights_sha256,
+        fixed=fixed,
+    )
