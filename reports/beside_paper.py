@@ -45,8 +45,8 @@ class ComparedRow:
         return max(map(len, self.ours.values()), default=0)
 
     def mean(self, metric: str) -> float | None:
-        """Mean of our figures; None before there is one."""
-        return statistics.fmean(self.ours[metric]) if self.ours.get(metric) else None
+        """Mean of our figures; None before there is one.  Rounded, lest equal means differ in their last bit and are ranked."""
+        return round(statistics.fmean(self.ours[metric]), 12) if self.ours.get(metric) else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class BesidePaper:
         rank_correlation: metric -> Spearman's correlation over the rows that have both figures; None under three rows, or where
             one side is constant.
         num_ranked: metric -> how many rows that were.
-        seed_spread: metric -> root mean square of the standard deviations between a row's seeds; None without two seeds.
+        seed_spread: metric -> root mean square of the standard deviations between a row's seeds, over rows with a printed figure;
+            None without two seeds.
         departures: what differs from the paper.
     """
 
@@ -143,7 +144,8 @@ def _pairs(rows: Sequence[ComparedRow], metric: str) -> list[tuple[float, float]
 
 
 def _seed_spread(rows: Sequence[ComparedRow], metric: str) -> float | None:
-    variances = [statistics.variance(row.ours[metric]) for row in rows if len(row.ours[metric]) > 1]
+    told = (row.ours[metric] for row in rows if metric in row.printed)
+    variances = [statistics.variance(ours) for ours in told if len(ours) > 1]
     return math.sqrt(statistics.fmean(variances)) if variances else None
 
 

@@ -10,6 +10,7 @@ Source: best_fit, section 5.7, which takes each task's predictions from the mode
 Departure: averaged predictions (`average`), of which it says nothing, are the default, for they choose nothing on dev.
 """
 
+import contextlib
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,17 +89,18 @@ def export_ensemble(
     Raises:
         ConfigError: what is wrong with all that was asked for, before any model is loaded.
     """
-    out = out or search_folder.default_folder("ensemble", datetime.date.today())
-    problems = [*_problems_of_how(how), *problems_of_out(out, "an ensemble", needed=FILES, known=[*FILES, PREDICTIONS])]
+    known = [*FILES, PREDICTIONS]
+    problems = [*_problems_of_how(how), *(problems_of_out(out, "an ensemble", needed=FILES, known=known) if out else [])]
     try:
         members = find_members(folders, data)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
         raise ConfigError(problems)
-    ensemble = score_members(members)
-    _write(out, ensemble, how)
-    return out, ensemble
+    with contextlib.nullcontext(out) if out else search_folder.claimed("ensemble", datetime.date.today()) as folder:
+        ensemble = score_members(members)
+        _write(folder, ensemble, how)
+    return folder, ensemble
 
 
 def score_members(members: list[Member]) -> Ensemble:

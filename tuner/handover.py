@@ -1,30 +1,46 @@
 """Folders that are handed over: whole or not there, and never in place of what is not ours."""
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from filelock import FileLock
+
+from trainables.files import cache_folder
 
 
 @contextlib.contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
     """Gives a path beside `folder`, where nothing is yet, to write it at; it takes the place of `folder` if all goes well.
 
-    At each moment one of them is whole.  What a killed writer left is removed; so is what was written, where it goes wrong.
+    At each moment one of them is whole.  What a killed writer had moved away is put back, what it left half written is removed;
+    so is what was written, where it goes wrong.  Writers of the same folder wait for each other.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (aside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        yield aside
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with _locked(folder):
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (aside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            yield aside
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _locked(folder: Path) -> FileLock:
+    """A lock of one folder's writers, that leaves no file where they write."""
+    locks = cache_folder() / "locks"
+    locks.mkdir(exist_ok=True)
+    return FileLock(locks / f"{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()}.lock", mode=0o600)
 
 
 def problems_of_out(out: Path, what: str, *, needed: Collection[str], known: Collection[str]) -> list[str]:

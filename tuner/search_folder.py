@@ -27,6 +27,22 @@ def default_folder(space: str, today: datetime.date) -> Path:
     return next(RUNS / name for name in names if not (RUNS / name).exists())
 
 
+@contextlib.contextmanager
+def claimed(name: str, today: datetime.date) -> Iterator[Path]:
+    """A new, empty `default_folder` that no other process gets; gone again where what is to fill it fails."""
+    while True:
+        folder = default_folder(name, today)
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            folder.mkdir(parents=True)
+            break
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+
+
 def check_new(folder: Path) -> list[str]:
     """Why no new search may begin in `folder`; empty where it may."""
     if (folder / LEDGER_FILE).exists():

@@ -1,5 +1,6 @@
 import json
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,21 @@ def test_too_few_rows_and_constant_figures_have_no_order() -> None:
 def test_the_spread_between_seeds_is_the_root_mean_variance() -> None:
     records = [trial(0, "one", 0.1), trial(1, "one", 0.3), trial(2, "two", 0.2), trial(3, "two", 0.2), trial(4, "three", 0.5)]
     assert compare(STUDY, records).seed_spread["sst_accuracy"] == pytest.approx(math.sqrt(0.02 / 2))
+
+
+def test_the_spread_is_that_of_rows_that_the_paper_has() -> None:
+    """A row of one task has figures of the others, too, which it never learnt."""
+    rows = (*STUDY.rows, replace(STUDY.rows[0], name="four", printed={"overall": 0.2}))
+    records = [trial(0, "one", 0.2), trial(1, "one", 0.2), trial(2, "four", 0.1), trial(3, "four", 0.9)]
+    assert compare(replace(STUDY, rows=rows), records).seed_spread["sst_accuracy"] == 0
+
+
+def test_equal_means_are_equal_whatever_their_last_bit() -> None:
+    first, second = (0.7, 0.2), (0.8, 0.1)
+    assert statistics.fmean(first) != statistics.fmean(second)
+    records = [trial(i, row, figure) for row, both in (("one", first), ("two", second)) for i, figure in enumerate(both)]
+    one, two, _ = compare(STUDY, records).rows
+    assert one.mean("sst_accuracy") == two.mean("sst_accuracy")
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=8))

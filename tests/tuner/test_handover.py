@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,36 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
     with written_whole(tmp_path / "x" / "y" / "out") as aside:
         write(aside, "new")
     assert (tmp_path / "x" / "y" / "out" / "a").read_text() == "new"
+
+
+def test_what_a_killed_writer_had_moved_away_is_put_back(tmp_path: Path) -> None:
+    """Killed between its two renames, it leaves the old one and the new one, and none under the name."""
+    for name, text in ((".out.old", "old"), (".out.new", "new")):
+        write(tmp_path / name, text)
+    with pytest.raises(KeyboardInterrupt):
+        fail_after_writing(tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_writers_of_one_folder_wait_for_each_other(tmp_path: Path) -> None:
+    started, done = threading.Event(), []
+
+    def second() -> None:
+        started.set()
+        with written_whole(tmp_path / "out") as aside:
+            done.append("second")
+            write(aside, "second")
+
+    with written_whole(tmp_path / "out") as aside:
+        thread = threading.Thread(target=second)
+        thread.start()
+        started.wait()
+        write(aside, "first")
+        thread.join(0.2)
+        assert done == []
+    thread.join()
+    assert done == ["second"] and (tmp_path / "out" / "a").read_text() == "second"
 
 
 @pytest.mark.parametrize(

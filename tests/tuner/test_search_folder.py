@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainables.parts import ConfigError
-from tuner.search_folder import check_new, default_folder, is_live, locked, trial_folder, write_json
+from tuner.search_folder import check_new, claimed, default_folder, is_live, locked, trial_folder, write_json
 
 HOLDER = """
 import sys, time
@@ -30,6 +30,18 @@ def test_a_search_is_named_by_day_and_space_and_never_twice(tmp_path: Path, monk
         folder = default_folder("leaderboard", day)
         assert folder.name == "2026-11-21-leaderboard" + ("" if number == 1 else f"-{number}")
         folder.mkdir(parents=True)
+
+
+def test_a_folder_is_claimed_by_one_and_gone_where_its_maker_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    day = datetime.date(2026, 11, 21)
+    with claimed("ensemble", day) as first, claimed("ensemble", day) as second:
+        assert (first.name, second.name) == ("2026-11-21-ensemble", "2026-11-21-ensemble-2")
+        (first / "mine").touch()
+    assert first.is_dir() and second.is_dir()
+    with pytest.raises(KeyboardInterrupt), claimed("ensemble", day) as third:
+        raise KeyboardInterrupt
+    assert not third.exists()
 
 
 def test_a_new_search_needs_a_folder_of_its_own(tmp_path: Path) -> None:
