@@ -1,5 +1,6 @@
 """`python -m search_spaces.list`: the spaces and studies there are, a study's rows, and what they cost."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -23,14 +24,9 @@ def cost(study: Study) -> float:
     return sum(study.share(row) for row in study.rows)
 
 
-def examples(study: Study) -> int | None:
-    """Training examples that the paper's longest row saw; None where the paper does not say."""
-    return max((row.examples for row in study.rows if row.examples), default=None)
-
-
 def row_config(study: Study, row: StudyRow) -> TrialConfig:
     """The whole config of a row, with the paper's own number of examples where it says one."""
-    base = TrialConfig.parse({"tasks": study.tasks, "budget_examples": examples(study)})
+    base = TrialConfig.parse({"tasks": study.tasks, "budget_examples": study.longest})
     return study.config(row, base)
 
 
@@ -40,7 +36,7 @@ def _list_all(console: Console) -> None:
         spaces.add_row(space.name, str(len(space.dimensions)), space.title)
     studies = Table("study", "rows", "cost", "paper saw", "table", "what it compares", box=None, pad_edge=False)
     for study in STUDIES.values():
-        said = examples(study)
+        said = study.longest
         studies.add_row(
             study.name,
             str(len(study.rows)),
@@ -78,8 +74,15 @@ def _list_rows(console: Console, study: Study) -> None:
 
 
 def _setting(item: tuple[str, object]) -> str:
+    """`path=value`, mappings and lists in brackets."""
     path, value = item
-    return path if isinstance(value, list | dict) else f"{path}={value}"
+    return f"{path}={_short(value)}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({' '.join(f'{key}={_short(inner)}' for key, inner in value.items())})"
+    return f"[{', '.join(map(_short, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 @app.command(help="List spaces and studies, the rows of a study with the paper's figures, or the whole config of a row.")

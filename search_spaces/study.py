@@ -1,5 +1,6 @@
 """A results table as data: what each of its rows trained, what was printed, and the space that a search over its rows has."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -33,6 +34,7 @@ class StudyRow:
         printed: metric -> figure on dev, such as `sst_accuracy`; `overall` for the paper's last column; empty for a row that only
             teaches others.
         examples: training examples that the paper's run saw, in all its phases; None where the paper does not say.
+        part: share of the study's budget, where the paper does not say how many examples but that they are fewer.
         teachers: task -> name of the row before it whose model teaches it.
     """
 
@@ -41,6 +43,7 @@ class StudyRow:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     printed: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     examples: int | None = None
+    part: float = 1.0
     teachers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -57,6 +60,7 @@ class Study:
         overall: the metric that the paper's last column is.
         tasks: that the table is about.
         departures: what differs from the paper, beside the encoder and the data: a sentence each.
+        full_examples: that the longest row of the whole table saw; None: of these rows.
 
     Raises:
         ValueError: a name twice, or a teacher that does not stand before its student.
@@ -70,6 +74,7 @@ class Study:
     overall: str = "score"
     tasks: TaskSet = CS224N
     departures: tuple[str, ...] = ()
+    full_examples: int | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -86,10 +91,14 @@ class Study:
         """The rows by their names."""
         return {row.name: row for row in self.rows}
 
+    @property
+    def longest(self) -> int | None:
+        """Training examples that the paper's longest row saw, in the whole table; None where it does not say."""
+        return self.full_examples or max((row.examples for row in self.rows if row.examples), default=None)
+
     def share(self, row: StudyRow) -> float:
-        """Examples of a row over those of the longest one, as in the paper; 1 where the paper does not say."""
-        longest = max((other.examples or 0 for other in self.rows), default=0)
-        return row.examples / longest if row.examples and longest else 1.0
+        """Examples of a row over those of the longest one, as in the paper; the row's `part` where the paper does not say."""
+        return row.examples / self.longest if row.examples and self.longest else row.part
 
     def config(self, row: StudyRow, base: TrialConfig, by_hand: Mapping[str, Any] = MappingProxyType({})) -> TrialConfig:
         """The whole config of a row; teachers that are rows themselves stand in it as `row:NAME`.
@@ -100,17 +109,25 @@ class Study:
             by_hand: config path -> value that holds in every row, whatever the row says.
 
         Raises:
-            ConfigError: the row's settings do not fit.
+            ConfigError: the row's settings do not fit, or its share of the budget is less than an example a report.
         """
         teachers = {f"{_TEACHERS}.{task}": f"{TEACHER_ROW}{name}" for task, name in row.teachers.items()}
         settings = {**self.settings, **row.settings, **teachers}
         if base.budget_examples is not None:
-            settings["budget_examples"] = max(base.num_reports, round(base.budget_examples * self.share(row)))
+            settings["budget_examples"] = self._budget(row, base.budget_examples, base.num_reports)
         config = TrialConfig.parse(assign(base.to_tree(), settings))
         return config.override({path: value for path, value in by_hand.items() if path != "budget_examples"})
 
+    def _budget(self, row: StudyRow, longest: int, num_reports: int) -> int:
+        examples = round(longest * self.share(row))
+        if examples < num_reports:
+            enough = math.ceil(num_reports / self.share(row))
+            rule = "num_reports <= its share of the examples must hold"
+            raise ConfigError([f"{rule}, but got {num_reports} and {examples}; --budget {enough} is enough"])
+        return examples
+
     def only(self, names: Iterable[str]) -> "Study":
-        """The study with some of its rows, and those that teach them.
+        """The study with some of its rows, and those that teach them; each row's config is what it is in the whole table.
 
         Raises:
             ConfigError: there is no such row.
@@ -124,7 +141,7 @@ class Study:
         for row in reversed(self.rows):
             if row.name in wanted:
                 wanted |= set(row.teachers.values())
-        return replace(self, rows=tuple(row for row in self.rows if row.name in wanted))
+        return replace(self, rows=tuple(row for row in self.rows if row.name in wanted), full_examples=self.longest)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,21 @@ def test_a_row_is_the_study_s_settings_under_its_own_over_the_base() -> None:
 
 def test_rows_see_examples_in_the_paper_s_proportion() -> None:
     assert [STUDY.config(row, BASE).budget_examples for row in STUDY.rows] == [250, 1000, 1000]
-    assert STUDY.config(PLAIN, BASE.override({"budget_examples": 4})).budget_examples == 3, "each report needs an example"
+    assert STUDY.only(["plain"]).config(PLAIN, BASE).budget_examples == 250, "whoever else is trained"
+    unsaid = replace(STUDY, rows=(replace(PLAIN, examples=None, part=0.9), replace(STUDENT, teachers={})))
+    assert [unsaid.config(row, BASE).budget_examples for row in unsaid.rows] == [900, 1000]
+
+
+@given(budget=st.integers(1, 40))
+def test_a_row_with_less_than_an_example_a_report_says_what_is_enough(budget: int) -> None:
+    base = TrialConfig.parse({"num_reports": 3}).model_copy(update={"budget_examples": budget})
+    problems = study_space(STUDY, 1).problems(base)
+    if problems:
+        assert problems[0].startswith("study paper.table: row plain: num_reports <= its share of the examples must hold")
+        assert "--budget 12 is enough" in problems[0] and budget < 12
+        assert study_space(STUDY, 1).problems(base.model_copy(update={"budget_examples": 12})) == []
+    else:
+        assert STUDY.config(PLAIN, base).budget_examples >= 3  # type: ignore[operator]
 
 
 def test_what_is_set_by_hand_holds_in_every_row() -> None:

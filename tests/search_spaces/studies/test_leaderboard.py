@@ -53,7 +53,7 @@ def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
 def test_the_starts_are_the_papers_settings() -> None:
     configs = [BASE.override({name.partition("@")[0]: v for name, v in start.items()}) for start in SPACE.first_points(BASE)]
     three_headed, best_fit, studentbert = configs
-    assert (best_fit.optimizer.lr, best_fit.objective.smart.weights["sts"]) == (2e-5, 0.5)
+    assert (best_fit.optimizer.lr, best_fit.phases[0].task_schedule, best_fit.phases[0].epochs) == (2e-5, "annealed", 6)
     assert studentbert.phases[0].task_schedule == "whole_dataset_round_robin"
     assert studentbert.objective.smart.weights == {"sst": 3.0, "qqp": 3.0, "sts": 3.0}
     assert (three_headed.encoder.pair_encoding, three_headed.heads["sts"].kind) == ("bi", "cosine")

@@ -58,11 +58,17 @@ def test_every_row_has_a_figure_or_teaches_one_that_has(study: Study) -> None:
 def test_the_custom_schedule_is_two_passes_over_four_fifths_of_quora_and_then_rounds() -> None:
     study = STUDIES["best_fit.schedules"]
     config = row_config(study, study.by_name["custom"])
-    assert config.budget_examples == round(2 * 0.8 * 283_010) + 6 * 2000 * 8
+    assert config.budget_examples == round(2 * 0.8 * 283_010) + 4 * 2000 * 8
     quora, rounds = config.phases
     assert quora.tasks == ("qqp",) and quora.round_share == {"qqp": 0.8}
     assert quora.share * config.budget_examples == pytest.approx(2 * 0.8 * 283_010, rel=1e-3)
     assert rounds.task_schedule == "round_robin" and rounds.tasks == ("sst", "qqp", "sts")
+
+
+def test_whoever_trains_on_a_share_of_quora_says_which_rows_it_takes() -> None:
+    for study in STUDIES.values():
+        shares = any(phase.round_share.get("qqp") == 0.8 for row in study.rows for phase in row_config(study, row).phases)
+        assert any("80 % of Quora" in sentence for sentence in study.departures) == shares, study.name
 
 
 def test_small_is_32_000_of_quora_s_rows() -> None:
