@@ -56,6 +56,7 @@ class BesidePaper:
     Attributes:
         name, title, section: of the study.
         metrics: that the paper prints, `overall` last.
+        overall: what `overall` is: `score`, or `mean_score`, the plain mean of the tasks' metrics.
         rows: in the paper's order.
         rank_correlation: metric -> Spearman's correlation over the rows that have both figures; None under three rows, or where
             one side is constant.
@@ -69,6 +70,7 @@ class BesidePaper:
     title: str
     section: str
     metrics: tuple[str, ...]
+    overall: str
     rows: tuple[ComparedRow, ...]
     rank_correlation: dict[str, float | None]
     num_ranked: dict[str, int]
@@ -105,6 +107,7 @@ def compare(study: Study, records: Sequence[TrialRecord]) -> BesidePaper:
         title=study.title,
         section=study.section,
         metrics=metrics,
+        overall=study.overall,
         rows=tuple(rows),
         rank_correlation={metric: rank_correlation(inner) for metric, inner in pairs.items()},
         num_ranked={metric: len(inner) for metric, inner in pairs.items()},
@@ -177,6 +180,8 @@ def _footer(compared: BesidePaper) -> list[str]:
             f"  {metric}: {told}" + (f"; seeds of one row lie {spread:.3f} apart (standard deviation)" if spread else "")
         )
     lines.append("ours: mean over the trials with their full budget, on all of dev")
+    if OVERALL in compared.metrics:
+        lines.append(f"overall: the paper's {compared.overall}")
     return lines + [f"differs from the paper: {sentence}" for sentence in compared.departures]
 
 

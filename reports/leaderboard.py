@@ -71,7 +71,7 @@ class Leaderboard:
         tasks: names of the tasks.
         paths: config paths whose values differ between the trials, in the order of the space.
         rows: one a trial.
-        full_budget: training examples of a whole trial; None where nothing tells it.
+        full_budget: training examples of a whole trial; None where nothing tells it, or where a study's rows differ.
         counts: trials by state.
         best: what the sampler chose for the first of the ranking; empty where no trial has a rank.
     """
@@ -126,10 +126,15 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def full_budget_examples(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> int | None:
-    """Training examples of a whole trial: as the trials' configs say, else the search's, else as a complete trial needed."""
-    configs = [record.config for record in records] + [header.get("base") or {}]
-    said = next((config["budget_examples"] for config in configs if config.get("budget_examples")), None)
-    return said or max((record.budget_used for record in records if record.state == "complete"), default=None)
+    """Training examples of a whole trial: as the trials' configs say, else the search's, else as a complete trial needed.
+
+    None where the trials' configs differ.
+    """
+    said = {record.config["budget_examples"] for record in records if record.config.get("budget_examples")}
+    if len(said) > 1:
+        return None
+    base = (header.get("base") or {}).get("budget_examples")
+    return next(iter(said), base) or max((record.budget_used for record in records if record.state == "complete"), default=None)
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:

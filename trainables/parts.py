@@ -6,6 +6,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+_SAID = {
+    "tuple_type": "a list must stand here",
+    "too_short": "at least {min_length} must stand here",
+    "too_long": "at most {max_length} may stand here",
+}
+"""Kinds of pydantic's errors that it tells in Python's words -> ours."""
 T = TypeVar("T")
 P = TypeVar("P", bound="Part")
 
@@ -94,7 +100,8 @@ def _sentence(cls: type[BaseModel], error: dict[str, Any]) -> str:
     message: str = error["msg"].removeprefix("Value error, ")
     if not location and error["type"] == "value_error" and message.partition(": ")[0] in cls.model_fields:
         return message  # a part's own rule that names its key
-    message = message[0].lower() + message[1:]
+    ours = _SAID.get(error["type"])
+    message = ours.format(**error.get("ctx", {})) if ours else message[0].lower() + message[1:]
     return f"{path}: {message}" if error["type"] == "value_error" else f"{path}: {message}, but got {error['input']!r}"
 
 

@@ -135,10 +135,7 @@ class TaskSet(Part):
             ]
         keys = [task.metric_key for task in self.tasks]
         if self.score:
-            unknown = [name for name in names_in(self.score) if name not in keys]
-            problems += [f"score: {name!r} is no metric{nearest(name, keys)}; metrics are {', '.join(keys)}" for name in unknown]
-            if not names_in(self.score):
-                problems.append(f"score must read a metric, but got {self.score!r}")
+            problems += _problems_of_score(self.score, keys)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -170,6 +167,17 @@ class TaskSet(Part):
     def mean_of(self, metrics: Mapping[str, float]) -> float:
         """The plain mean of the metrics, which some tables of `best_fit` print instead of the leaderboard's score."""
         return sum(metrics[task.metric_key] for task in self.tasks) / len(self.tasks)
+
+
+def _problems_of_score(formula: str, keys: list[str]) -> list[str]:
+    try:
+        names = names_in(formula)
+    except ValueError as error:
+        return [f"score: {error}"]
+    unknown = [name for name in names if name not in keys]
+    if not names:
+        return [f"score must read a metric, but got {formula!r}"]
+    return [f"score: {name!r} is no metric{nearest(name, keys)}; metrics are {', '.join(keys)}" for name in unknown]
 
 
 SST = Task(

@@ -208,7 +208,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
         f"search {folder}: {settings.trials} trials of {_what_varies(plan)}, {slots} at once",
-        f"data {base.data.source}: training rows {rows}; a full trial sees {base.budget_examples} examples; "
+        f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)} examples; "
         f"encoder {base.encoder.name}",
         *(
             [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]
@@ -225,8 +225,19 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
 def _what_varies(plan: SearchPlan) -> str:
     space, settings = plan.space, plan.settings
     if isinstance(space, StudySpace):
-        return f"study {space.name} ({len(space.study.rows)} rows, {space.num_seeds} seeds each, every row in full)"
+        seeds = "1 seed" if space.num_seeds == 1 else f"{space.num_seeds} seeds"
+        brought = sorted({row.name for row in space.study.rows} - set(settings.rows)) if settings.rows else []
+        with_teachers = f", with {', '.join(brought)}, which teach" if brought else ""
+        return f"study {space.name} ({len(space.study.rows)} rows{with_teachers}; {seeds} each, every row in full)"
     return f"space {space.name} ({len(space.dimensions)} dimensions), {settings.searcher}, {settings.early_stopping}"
+
+
+def _budgets(plan: SearchPlan) -> str:
+    """Training examples of a full trial; of a study's, of the shortest row to the longest."""
+    if not isinstance(plan.space, StudySpace):
+        return str(plan.base.budget_examples)
+    budgets = sorted({config.budget_examples or 0 for _, config in plan.space.configs(plan.base)})
+    return str(budgets[0]) if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}, by its row,"
 
 
 def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:

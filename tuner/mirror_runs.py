@@ -24,7 +24,11 @@ CHILD_CURVE, PARENT_CURVE = "score", "best_score"
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 _STATUS: dict[str, Status] = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-_METRICS = ("mean_score", "loss", "lr", "grad_norm", "examples_per_second", "tokens_per_second", "train_seconds", "eval_seconds")
+_METRICS = (
+    *("mean_score", "loss", "lr", "grad_norm", "conflict_share"),
+    *("examples_per_second", "tokens_per_second", "train_seconds", "eval_seconds"),
+)
+_KINDS = ("loss_", "gradient_change_")
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 
@@ -149,7 +153,7 @@ def _metrics(report: Report) -> dict[str, float]:
         for key, value in report.items()
         if isinstance(value, int | float)
         and not isinstance(value, bool)
-        and (key in _METRICS or key.startswith("loss_") or key.endswith(("_accuracy", "_pearson")))
+        and (key in _METRICS or key.startswith(_KINDS) or key.endswith(("_accuracy", "_pearson")))
     }
     return {CHILD_CURVE: float(report["score"]), **{clean_name(key): value for key, value in shown.items()}}
 

@@ -48,12 +48,11 @@ def prepare(
     """
     problems = Problems() if problems is None else problems
     settings_tree = _with_tracking_uri(settings_tree, problems)
-    settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
+    usable = _parse_settings(settings_tree, problems)
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
     problems.add(
         *(f"--set {path}: the search sets it; use {OWNED_PATHS[path]}" for path in _NOT_BY_HAND if path in (assignments or {}))
     )
-    usable = settings or SearchSettings()
     if usable.study is not None:
         return prepare_study(usable, config_file=config_file, by_hand=assignments or {}, data=data, problems=problems)
     start = problems.attempt(lambda: read_config(config_file, tasks_file))
@@ -115,6 +114,18 @@ def _varying(space_name: str, fixed: Iterable[str]) -> Space:
     return space.without(fixed)
 
 
+def _parse_settings(tree: Mapping[str, Any], problems: Problems, before: Mapping[str, Any] | None = None) -> SearchSettings:
+    """The settings, each mistake told by its option; what has one is as it was before, so that the rest can be looked at."""
+    try:
+        return SearchSettings.parse(tree)
+    except ConfigError as error:
+        options = {problem: problem.partition(":")[0].replace("_", "-") for problem in error.problems}
+        problems.add(*(f"--{option}:{problem.partition(':')[2]}" for problem, option in options.items()))
+    wrong = {problem.partition(":")[0].partition(".")[0] for problem in options}
+    usable = {key: value for key, value in tree.items() if key not in wrong}
+    return SearchSettings.parse({**usable, **{key: value for key, value in (before or {}).items() if key in wrong}})
+
+
 def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | None, problems: Problems) -> SearchPlan:
     """The search in `folder`, as it goes on: what may change is changed, data and encoder are what they were.
 
@@ -134,7 +145,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")
     settings_tree = _with_tracking_uri({**header["settings"], **changes}, problems)
-    settings = problems.attempt(lambda: SearchSettings.parse(settings_tree))
+    settings = _parse_settings(settings_tree, problems, before=header["settings"])
     base = TrialConfig.parse(header["base"])
     space, fixed = parse_space(header["space"]), tuple(header.get("fixed", ()))
     if isinstance(space, StudySpace):
@@ -145,7 +156,6 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
         space = problems.attempt(lambda: _other_space(space, new_space, fixed)) or space
         problems.add(*space.problems(base))
     inputs = open_or_look(base, problems)
-    assert settings is not None
     if new_space is not None:
         space = _fitted(space, new_space, inputs.files.num_layers)
     plan = plan_of(settings, space, inputs, fixed)

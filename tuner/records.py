@@ -59,6 +59,12 @@ class TrialRecord:
         return float(best["score"]) if best else None
 
     @property
+    def trains_every_task(self) -> bool:
+        """False where a head stays as it began, as in a row that teaches one task: its score says nothing of the others."""
+        trained = {task for phase in self.config.get("phases", ()) for task in phase["tasks"]}
+        return set(self.config.get("heads", ())) <= trained
+
+    @property
     def budget_used(self) -> int:
         """Training examples up to the last report."""
         return int(self.reports[-1]["budget"]) if self.reports else 0
@@ -69,16 +75,16 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
-def standing(record: TrialRecord) -> tuple[int, float, int]:
+def standing(record: TrialRecord) -> tuple[int, bool, float, int]:
     """A key that sorts trials from best to worst.
 
-    Those with their full budget come first, then all that were stopped or may still get there, each by score; then failed
-    ones, then those without a report.  Of equals, the earlier.
+    Those with their full budget come first, then all that were stopped or may still get there, then failed ones, then those
+    without a report; in each, those that train every task before those that do not, and these by score.  Of equals, the earlier.
     """
-    score = record.score
+    score, partly = record.score, not record.trains_every_task
     if score is None or not math.isfinite(score):
-        return 3, math.inf, record.number
-    return {"complete": 0, "failed": 2}.get(record.state, 1), -score, record.number
+        return 3, partly, math.inf, record.number
+    return {"complete": 0, "failed": 2}.get(record.state, 1), partly, -score, record.number
 
 
 def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -146,7 +146,7 @@ def _misplaced(given: Mapping[str, Any]) -> list[str]:
     """Options of a space beside a study, or of a study without one."""
     if "study" in given:
         return [
-            f"{option}: a study trains its own rows, each in full, without a searcher; leave it out with --study"
+            f"{option}: a study has its own tasks, and trains its rows in full, without a searcher; leave it out with --study"
             for option, key in _OF_A_SPACE.items()
             if key in given
         ]

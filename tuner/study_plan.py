@@ -46,13 +46,13 @@ def prepare_study(
 
 
 def resumed_study(
-    header: Mapping[str, Any], settings: SearchSettings | None, space: StudySpace, new_space: str | None, problems: Problems
+    header: Mapping[str, Any], settings: SearchSettings, space: StudySpace, new_space: str | None, problems: Problems
 ) -> SearchPlan:
     """A study that goes on, with as many seeds or more.
 
     Args:
         header: of its ledger.
-        settings: as they are now; None where they have a mistake.
+        settings: as they are now.
         space: as it stands in the ledger.
         new_space: that was asked for, which is a mistake.
         problems: mistakes found so far, to be told with the rest.
@@ -63,10 +63,9 @@ def resumed_study(
     """
     if new_space is not None:
         problems.add("--space: this search trains the rows of a study; leave it out with --resume")
-    if settings is not None and settings.seeds < space.num_seeds:
+    if settings.seeds < space.num_seeds:
         problems.add(f"--seeds: this study was set to {space.num_seeds} seeds and can only grow, but got {settings.seeds}")
     inputs = open_or_look(TrialConfig.parse(header["base"]), problems)
-    assert settings is not None
     plan = _study_plan(settings, study_space(space.study, settings.seeds, space.by_hand), inputs, problems)
     check_unchanged(header, plan)
     return plan

@@ -169,6 +169,8 @@ def test_full_budget_comes_from_the_configs_then_the_base_then_a_complete_trial(
     assert full_budget_examples({"base": {"budget_examples": 500}}, [complete]) == 500
     assert full_budget_examples({"base": {"budget_examples": None}}, [complete]) == 200
     assert full_budget_examples({}, []) is None
+    shorter = replace(with_config, config={"budget_examples": 100})
+    assert full_budget_examples({"base": {"budget_examples": 500}}, [with_config, shorter]) is None, "rows of a study"
 
 
 def test_values_have_three_digits_and_a_dash_where_there_is_none() -> None:

@@ -163,5 +163,8 @@ def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
         read_tasks(path)
     assert [problem.split(": ")[0] for problem in error.value.problems[:2]] == [f"{path} line 8", f"{path} line 10"]
     assert all(problem.startswith(f"{path} line 10: tasks.1.") for problem in error.value.problems[1:])
+    path.write_text("tasks:\n- sst\nscore: max(sst_accuracy)\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tasks.yaml line 3: score: "):
+        read_tasks(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_tasks(tmp_path / "none.yaml")

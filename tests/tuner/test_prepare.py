@@ -44,8 +44,8 @@ def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
     )
     assert len(problems) == 5
     for start in (
-        "searcher: input should be",
-        "trails: unknown key (did you mean trials?)",
+        "--searcher: input should be",
+        "--trails: unknown key (did you mean trials?)",
         "--space: 'leaderbord' is no space (did you mean leaderboard?)",
         "--set wants PATH=VALUE",
         f"{tmp_path / 'nowhere'}: no such folder",
@@ -67,7 +67,7 @@ def test_earlier_mistakes_are_told_with_the_rest(data: Path) -> None:
     problems = Problems()
     problems.add("--out: taken", "--out: taken")
     found = problems_of(lambda: prepare({"trials": 0}, set_texts=[TINY], data=str(data), problems=problems))
-    assert found == ["--out: taken", "trials: input should be greater than or equal to 1, but got 0"]
+    assert found == ["--out: taken", "--trials: input should be greater than or equal to 1, but got 0"]
 
 
 def test_where_nothing_will_start_no_tokens_are_made(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -52,6 +53,15 @@ def test_a_full_budget_comes_first_then_the_score_then_the_earlier_trial(records
         assert (one.state == "complete") >= (next_.state == "complete")
         if (one.state == "complete") == (next_.state == "complete"):
             assert (one.score, -one.number) > (next_.score, -next_.number)
+
+
+@given(RECORDS, st.data())
+def test_a_trial_that_leaves_a_task_untrained_comes_later(records: list[TrialRecord], data: st.DataObject) -> None:
+    phases = ([{"tasks": ["sst"]}], [{"tasks": ["sst"]}, {"tasks": ["sts"]}])
+    mixed = [replace(r, config={"heads": {"sst": {}, "sts": {}}, "phases": data.draw(st.sampled_from(phases))}) for r in records]
+    for state in STATES:
+        whole = [r.trains_every_task for r in sorted(mixed, key=standing) if r.state == state and r.score is not None]
+        assert whole == sorted(whole, reverse=True)
 
 
 def test_the_standing_of_some_trials() -> None:

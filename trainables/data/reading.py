@@ -142,9 +142,8 @@ def _sample(tasks: TaskSet) -> DataSet:
     made = make_sample()
     strangers = [task.name for task in tasks.tasks if CS224N.by_name.get(task.name) != task]
     if strangers:
-        raise DataError(
-            [f"{SAMPLE_SOURCE}: it has rows for {', '.join(made)} as they are by default, not for {', '.join(strangers)}"]
-        )
+        has = f"it has rows for {', '.join(made)} as they are by default"
+        raise DataError([f"{SAMPLE_SOURCE}: {has}, not for {', '.join(strangers)}; --data DIR reads files"])
     splits = {name: made[name] for name in tasks.names}
     num_rows = sum(rows.num_rows for by_split in splits.values() for rows in by_split.values())
     return DataSet(splits, [], {SAMPLE_SOURCE: num_rows}, {SAMPLE_SOURCE: SAMPLE_SHA256}, None)
