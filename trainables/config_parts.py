@@ -79,6 +79,7 @@ class EncoderConfig(Part):
 
 HeadKind = Literal["linear", "mlp", "conv1d", "abs_difference", "abs_difference_linear", "cosine", "compress_expand"]
 _WITH_HIDDEN_LAYER = ("mlp", "conv1d", "abs_difference", "compress_expand")
+_OF_FEATURES = ("linear", "mlp")
 _OF_TWO_SENTENCES = ("abs_difference", "abs_difference_linear", "cosine", "compress_expand")
 
 
@@ -103,7 +104,18 @@ class HeadConfig(Part):
         "(three_headed 3.3)",
     )
     pooling: Pooling | None = Field(None, description="of this head alone; null: encoder.pooling")
-    dropout: float = Field(0.3, ge=0, lt=1, description="in the head, before its linear layers (best_fit 5, three_headed 4.2)")
+    concatenation: Literal["u_v_difference", "u_v"] = Field(
+        "u_v_difference",
+        description="what linear and mlp read of sentences u, v that are read apart: (u, v, |u - v|) (Reimers & Gurevych 2019), "
+        "or (u, v) (best_fit 4.2)",
+    )
+    dropout: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="before each linear layer of the head (best_fit 5, three_headed 4.2); `conv1d`: before its last layer alone; "
+        "`compress_expand`: between its two; `cosine` has none",
+    )
 
     @model_validator(mode="after")
     def _its_parts_belong_to_its_kind(self) -> "HeadConfig":
@@ -111,6 +123,10 @@ class HeadConfig(Part):
             "hidden_size": (self.hidden_size is None or self.kind in _WITH_HIDDEN_LAYER, ", ".join(_WITH_HIDDEN_LAYER)),
             "activation": (self.activation is None or self.kind in _WITH_HIDDEN_LAYER, ", ".join(_WITH_HIDDEN_LAYER)),
             "pooling": (self.pooling is None or self.kind != "conv1d", "all kinds but conv1d, which pools by itself,"),
+            "concatenation": (
+                self.concatenation == "u_v_difference" or self.kind in _OF_FEATURES,
+                ", ".join(_OF_FEATURES),
+            ),
         }
         for key, (holds, kinds) in rules.items():
             if not holds:
@@ -131,7 +147,9 @@ class SmartConfig(Part):
     step_size: float = Field(
         0.1, ge=0, le=10, description="eta: length of the one ascent step, per token in the inf-norm (see docs/decisions/0003)"
     )
-    noise_std: float = Field(1e-3, ge=0, le=1, description="sigma: standard deviation of the starting noise")
+    noise_std: float = Field(
+        1e-3, ge=0, le=1, description="sigma: standard deviation of the starting noise; > 0 where step_size > 0"
+    )
     epsilon: float = Field(1e-6, gt=0, le=1, description="added to the norm that the gradient is divided by")
     dropout: Literal["same_masks", "off"] = Field(
         "same_masks", description="in the regularizer: the masks of the plain pass, or none at all (best_fit 4.5)"
@@ -201,7 +219,9 @@ class BalancingConfig(Part):
 
     loss_weights: dict[str, Weight] = Field(default_factory=dict, description="factor of each task's loss; 1 where not given")
     weighting: Literal["fixed", "uncertainty"] = Field(
-        "fixed", description="`uncertainty`: factors are learnt on top (Kendall et al. 2018, https://arxiv.org/abs/1705.07115)"
+        "fixed",
+        description="`uncertainty`: factors are learnt on top, at a rate of their own (Kendall et al. 2018, "
+        "https://arxiv.org/abs/1705.07115)",
     )
     gradients: Literal["sum", "pcgrad"] = Field(
         "sum", description="`pcgrad`: what conflicts is projected away (best_fit 4.5; Yu et al. 2020); for steps of several tasks"
@@ -245,8 +265,8 @@ class PhaseConfig(Part):
     )
     round_share: dict[str, Share] = Field(
         default_factory=dict,
-        description="share of a task's rows in each round of whole_dataset_round_robin, others every time (studentbert 5.6); "
-        "1 where not given",
+        description="share of a task's rows in each round of whole_dataset_round_robin, drawn anew each time (studentbert 5.6), "
+        "rounded up to whole batches; 1 where not given",
     )
     epochs: int = Field(5, ge=1, le=1000, description="E, of equally many examples each; for task_schedule=annealed")
     share: float = Field(1.0, gt=0, le=1, description="share of the budget; the shares of all phases add up to 1")

@@ -31,6 +31,8 @@ def misfits(
     out += _of_encoder(tasks, encoder, heads)
     for number, phase in enumerate(phases):
         out += _of_phase(f"phases.{number}", phase, encoder, heads, balancing)
+    out += _of_all_phases(phases, encoder, balancing)
+    out += _of_weights([task for task in tasks.names if any(task in phase.tasks for phase in phases)], objective, balancing)
     out += _of_data(data)
     return out
 
@@ -44,6 +46,11 @@ def _of_head(task: Task, head: HeadConfig, encoder: EncoderConfig) -> Iterator[s
     if head.of_two_sentences and not _reads_apart(task, encoder):
         yield (
             f"{where}.kind={head.kind} compares two sentences that are read apart: it needs a task of pairs and "
+            f"encoder.pair_encoding=bi, but got {apart}"
+        )
+    if head.concatenation == "u_v" and not _reads_apart(task, encoder):
+        yield (
+            f"{where}.concatenation=u_v is of two sentences that are read apart: it needs a task of pairs and "
             f"encoder.pair_encoding=bi, but got {apart}"
         )
     if head.kind in ("cosine", "compress_expand") and task.target != "score":
@@ -88,6 +95,9 @@ def _of_phase(
 ) -> Iterator[str]:
     if phase.round_share and phase.task_schedule != "whole_dataset_round_robin":
         yield f"{where}.round_share is for task_schedule=whole_dataset_round_robin, but got {phase.task_schedule}"
+    for name in phase.round_share:
+        if name not in phase.tasks:
+            yield f"{where}.round_share.{name} changes nothing: the tasks of this phase are {', '.join(phase.tasks)}"
     without = [n for n in phase.tasks if heads[n].kind == "cosine" and _pooling(heads[n], encoder) != "attention"]
     if phase.trainable == "heads" and without:
         yield f"{where}.trainable=heads: the head of {', '.join(without)} (kind=cosine) has no weights that could train"
@@ -99,6 +109,30 @@ def _of_phase(
             f"balancing.gradients=pcgrad needs steps of several tasks, {where}.task_schedule=sum_of_losses, "
             f"but got {phase.task_schedule}"
         )
+
+
+def _of_all_phases(phases: Sequence[PhaseConfig], encoder: EncoderConfig, balancing: BalancingConfig) -> Iterator[str]:
+    mixed = [phase for phase in phases if len(phase.tasks) > 1 and phase.task_schedule == "sum_of_losses"]
+    if balancing.gradients == "pcgrad" and all(len(phase.tasks) == 1 for phase in phases):
+        yield "balancing.gradients=pcgrad changes nothing: each phase trains one task alone"
+    if balancing.gradients == "pcgrad" and mixed and all(phase.trainable == "heads" for phase in mixed):
+        yield "balancing.gradients=pcgrad changes nothing: steps of several tasks train heads alone, which share no weights"
+    if encoder.lora.rank and all(phase.trainable == "heads" for phase in phases):
+        yield f"encoder.lora.rank={encoder.lora.rank} changes nothing: each phase trains heads alone (phases.*.trainable=heads)"
+
+
+def _of_weights(trained: Sequence[str], objective: ObjectiveConfig, balancing: BalancingConfig) -> Iterator[str]:
+    """Of SMART and of the losses, for the tasks that train in some phase."""
+    smart, named = objective.smart, ", ".join(trained)
+    if smart.enabled and smart.step_size and not smart.noise_std:
+        yield (
+            "objective.smart: noise_std > 0 must hold where step_size > 0, for without noise there is no direction to step in, "
+            f"but got noise_std={smart.noise_std:g}, step_size={smart.step_size:g}"
+        )
+    if smart.enabled and not any(smart.weights[task] for task in trained):
+        yield f"objective.smart.enabled=true changes nothing: objective.smart.weights is 0 for each task that trains ({named})"
+    if not any(balancing.loss_weights[task] for task in trained):
+        yield f"balancing.loss_weights: one > 0 must stand there, but got 0 for each task that trains ({named})"
 
 
 def _of_data(data: DataConfig) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""AdamW or Lion over parameter groups: encoder and all else, with and without weight decay; clipping; state as named tensors."""
+"""AdamW or Lion over parameter groups: encoder, weights of losses, all else; clipping; state as named tensors."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,36 +6,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.balancing.loss_weights import LOSS_WEIGHTS, LOSS_WEIGHTS_LR
 from trainables.config_parts import OptimizerConfig
 from trainables.lion import Lion
 from trainables.model.multitask import ENCODER, ENCODER_PAIRS
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 _BETA2 = {"adamw": 0.999, "lion": 0.99}
+_LION_LOSS_WEIGHTS_BETAS = (0.9, 0.9)
+"""Of the learnt weights of losses under Lion: a sign of ten steps' gradients.
+
+With 0.99 the way there is remembered for a hundred steps, in each of which s goes on: it went 0.7 too far (measured).
+"""
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or `Lion` over the trainable weights.
 
-    Biases and layer norms are spared from decay.  AdamW's fused kernel is six times as fast on a CPU.  A weight without a
-    gradient (the head of a task that had no turn, an encoder that stands still) is not touched, decay included.
+    Biases, layer norms and learnt weights of losses are spared from decay.  AdamW's fused kernel is six times as fast on a CPU.
+    A weight without a gradient (the head of a task that had no turn, an encoder that stands still) is left alone, decay included.
 
     Args:
-        model: the names of the encoders' weights start with `encoder.` or `encoder_pairs.`; all others train at the heads' rate.
+        model: the names of the encoders' weights start with `encoder.` or `encoder_pairs.`, those of the weights of losses with
+            `loss_weights.`, which have a rate of their own (`LOSS_WEIGHTS_LR`; under Lion betas too); all others train at the
+            heads' rate.
         config: the trial's `optimizer`; the rates are set by `set_lr`.
     """
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    groups: dict[tuple[str, bool], list[Tensor]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            groups.setdefault((name.split(".")[0] in (ENCODER, ENCODER_PAIRS), weight.ndim > 1), []).append(weight)
+            groups.setdefault((_rate_of(name), weight.ndim > 1), []).append(weight)
+    rates: dict[str, dict[str, Any]] = {
+        ENCODER: {"lr_scale": 1.0},
+        LOSS_WEIGHTS: {"peak_lr": LOSS_WEIGHTS_LR, **({"betas": _LION_LOSS_WEIGHTS_BETAS} if config.name == "lion" else {})},
+        "": {"lr_scale": config.head_lr_scale},
+    }
     optimizer = _optimizer(
         [
-            {
-                "params": weights,
-                "lr_scale": 1.0 if of_encoder else config.head_lr_scale,
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (of_encoder, decays), weights in groups.items()
+            {"params": weights, **rates[rate], "weight_decay": config.weight_decay if decays else 0.0}
+            for (rate, decays), weights in groups.items()
         ],
         config,
     )
@@ -43,6 +52,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     optimizer.register_step_pre_hook(rows.make_dense)
     optimizer.register_step_post_hook(rows.clear)
     return optimizer
+
+
+def _rate_of(name: str) -> str:
+    """Which part's rate a weight trains at: `encoder`, `loss_weights`, or nothing for the heads'."""
+    part = name.split(".", maxsplit=1)[0]
+    return ENCODER if part in (ENCODER, ENCODER_PAIRS) else LOSS_WEIGHTS if part == LOSS_WEIGHTS else ""
 
 
 def _optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -102,10 +117,16 @@ def clip_gradients(weights: Iterable[Tensor], max_norm: float | None) -> Tensor:
     return norm
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets the encoder's learning rate; the heads follow at `head_lr_scale` times it."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, factor: float) -> None:
+    """Sets the learning rate of each group.
+
+    Args:
+        optimizer: made by `build_optimizer`.
+        lr: of the encoder in this step; the heads follow at `head_lr_scale` times it.
+        factor: the schedule's in this step, in [0, 1], which a group with a rate of its own follows.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        group["lr"] = group["peak_lr"] * factor if "peak_lr" in group else lr * group["lr_scale"]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

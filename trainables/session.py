@@ -33,6 +33,7 @@ from trainables.inputs import check_unchanged
 from trainables.objectives.bregman import TEACHER_FILE
 from trainables.steps import Metrics
 from trainables.tasks import best_report
+from trainables.teacher_files import BEST
 from trainables.trainer import Trainer
 
 NUM_KEPT = 2
@@ -94,7 +95,7 @@ class TrialSession:
     @property
     def best_folder(self) -> Path:
         """Where the best model so far lies, once there is a report."""
-        return self.folder / "best"
+        return self.folder / BEST
 
     @property
     def best(self) -> Metrics:

@@ -39,7 +39,7 @@ class StepResult:
     Attributes:
         loss: weighted, over all of its tasks.
         task_losses: each task's, not weighted.
-        grad_norm: before clipping.
+        grad_norm: of the model's weights, before clipping.
         lr: the encoder's learning rate.
         diagnostics: PCGrad's (see `balancing.gradients`); empty without it.
     """

@@ -15,6 +15,8 @@ from trainables.paths import read_yaml
 from trainables.tasks import Task
 
 ENCODER, ENCODER_PAIRS, HEADS, CONFIG = "encoder", "encoder_pairs", "heads.safetensors", "config.yaml"
+BEST = "best"
+"""Where a search, a trial and a training keep the model that counts."""
 _LEARNT = ("target", "num_classes", "label_range", "sentence_columns")
 """What a teacher's task must share with the student's."""
 
@@ -55,10 +57,15 @@ def find_teachers(config: TrialConfig) -> dict[str, TeacherFiles]:
     return found
 
 
+def model_folder(folder: Path) -> Path | None:
+    """`folder` where an exported model lies in it, else its `best/` where one lies there."""
+    return next((place for place in (folder, folder / BEST) if (place / HEADS).is_file()), None)
+
+
 def _find_teacher(folder: Path, student: TrialConfig, task: Task) -> TeacherFiles:
     if not folder.is_dir():
         raise ConfigError([f"{'this is a file' if folder.exists() else 'no such folder'}; python -m tuner.export makes one"])
-    folder = folder.resolve()
+    folder = (model_folder(folder) or folder).resolve()
     missing = [name for name in (CONFIG, HEADS) if not (folder / name).is_file()]
     missing += [f"{ENCODER}/"] * (not (folder / ENCODER).is_dir())
     if missing:

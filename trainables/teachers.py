@@ -1,7 +1,10 @@
-"""What teachers predict of a trial's training rows, once: an Arrow IPC file that every trial of a machine maps into its memory.
+"""What teachers predict of a task's training rows, once: an Arrow IPC file that every trial of a machine maps into its memory.
 
-The file's name is a hash of all that decides its content (the teacher's weights and config, the rows as the teacher reads them),
-so another teacher and changed data make another one.
+They predict all rows of the task, also where a trial trains on a part of them (`data.train_share`): one file serves all shares,
+and a batch finds its rows in it by their numbers.
+
+The file's name is a hash of all that decides its content (the teacher's weights and config, the task's rows as the teacher reads
+them), so another teacher and changed rows make another one, and what happens to other tasks' rows does not.
 """
 
 import hashlib
@@ -33,7 +36,7 @@ _SPLIT: Split = "train"
 def teacher_outputs(
     config: TrialConfig, teachers: Mapping[str, TeacherFiles], store: TokenStore, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """What each teacher predicts of its task's training rows, without dropout: mapped from the cache, or computed first.
+    """What each teacher predicts of all training rows of its task, without dropout: mapped from the cache, or computed first.
 
     Two trials that start at once compute it once.  A file that is damaged is made again.
 
@@ -61,7 +64,7 @@ def _outputs_of(teacher: TeacherFiles, task: Task, config: TrialConfig, store: T
         raise ConfigError(
             [f"objective.distill.teachers.{task.name}: {teacher.folder}: the training rows of {config.data.source} have changed"]
         )
-    key = _key(teacher, tokens, task, config.num_threads, device)
+    key = _key(teacher, table, task, config.num_threads, device)
     path = cache_folder() / "teachers" / f"{key}.arrow"
     shape = (table.num_rows, task.num_outputs) if task.target == "classes" else (table.num_rows,)
 
@@ -80,10 +83,19 @@ def _read_as(teacher: TeacherFiles, config: TrialConfig) -> TokenStore:
     return tokenise(config.data.model_copy(update=data), encoder, config.tasks)
 
 
-def _key(teacher: TeacherFiles, tokens: TokenStore, task: Task, num_threads: int, device: torch.device) -> str:
+def _key(teacher: TeacherFiles, table: TokenTable, task: Task, num_threads: int, device: torch.device) -> str:
     """The hash, in hex, of all that decides the outputs; threads and kind of device decide their last digits."""
-    parts = [FORMAT_VERSION, teacher.sha256, tokens.key, task.name, _SPLIT, num_threads, device.type]
+    parts = [FORMAT_VERSION, teacher.sha256, _sum_of_rows(table), task.name, _SPLIT, num_threads, device.type]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _sum_of_rows(table: TokenTable) -> str:
+    """The sha256, in hex, of what a teacher reads of some rows: tokens, and where rows and their first sentences end."""
+    total = hashlib.sha256()
+    for column in (table.tokens, table.offsets, table.first_lengths):
+        total.update(f"{column.dtype.str} {len(column)} ".encode())
+        total.update(column.data)
+    return total.hexdigest()
 
 
 def _predict(teacher: TeacherFiles, table: TokenTable, task: Task, device: torch.device) -> np.ndarray:

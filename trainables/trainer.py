@@ -22,12 +22,14 @@ from trainables.applied import (
     applied_model,
     applied_objective,
     applied_optimizer,
+    applied_phases,
     applied_schedule,
+    applied_turn,
     applied_weights,
 )
 from trainables.balancing.gradients import Gradients, pcgrad, take_gradients
-from trainables.balancing.loss_weights import BALANCING_FILE, LossWeights
-from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, rows_a_round
+from trainables.balancing.loss_weights import BALANCING_FILE, LOSS_WEIGHTS, LOSS_WEIGHTS_LR, LossWeights
+from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_round, rows_a_round
 from trainables.config import TrialConfig
 from trainables.config_parts import PhaseConfig
 from trainables.data.batching import Batch, ExampleStream, gather
@@ -42,7 +44,7 @@ from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import TEACHER_FILE, teacher_of
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
-from trainables.paths import read_yaml
+from trainables.paths import assign, read_yaml
 from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
 from trainables.teachers import teacher_outputs
 from trainables.threads import torch_threads
@@ -87,7 +89,7 @@ class Trainer:
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
             self.teacher_outputs = teacher_outputs(self.config, self.teachers, self.store, self.device)
         self.loss_weights = LossWeights(config.balancing, config.tasks.by_name).to(self.device)
-        self.trained = nn.ModuleDict({**dict(self.model.named_children()), "loss_weights": self.loss_weights})
+        self.trained = nn.ModuleDict({**dict(self.model.named_children()), LOSS_WEIGHTS: self.loss_weights})
         self.optimizer = build_optimizer(self.trained, config.optimizer)
         self.objective = Objective(config.objective)
         self.teacher = teacher_of(self.model, config.objective.bregman)
@@ -130,9 +132,10 @@ class Trainer:
             `report` (from 1), `budget` (examples at which it was due), `examples` and `tokens` (really seen, from the start);
             `score`, `mean_score` and each task's metric, such as `sst_accuracy`, on `dev_share` of dev; since the last report:
             `loss` (weighted, mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term),
-            `grad_norm` (mean, before clipping), with PCGrad `conflict_share` and `gradient_change_sst` and so on (means, see
-            `balancing.gradients`), `train_seconds`, `eval_seconds`, `examples_per_second`, `tokens_per_second`;
-            `lr` of the last step.
+            `grad_norm` (of the model's weights; mean, before clipping), with PCGrad `conflict_share` and `gradient_change_sst`
+            and so on (means, see `balancing.gradients`), `train_seconds`, `eval_seconds`, `examples_per_second`,
+            `tokens_per_second`; `lr` of the last step; where weights of losses are learnt, `loss_weight_sst` and so on, the
+            factors of the tasks' losses after it (see `LossWeights.learnt`).
 
         Raises:
             Diverged: a loss, the gradient or a prediction is not finite.
@@ -156,6 +159,7 @@ class Trainer:
         metrics: Metrics = {"report": len(self.history) + 1, "budget": due}
         metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share, **scores}
         metrics |= summary(results) if results else {key: self.history[-1][key] for key in SUMMARY_KEYS}
+        metrics |= {f"loss_weight_{task}": factor.item() for task, factor in self.loss_weights.learnt().items()}
         metrics |= speed(before, self.position, trained - started, evaluated - trained)
         self.history.append(metrics)
         return dict(metrics)
@@ -163,15 +167,17 @@ class Trainer:
     def _step(self) -> StepResult:
         """One optimizer step: choose tasks, forward, objective, balance, clip, step."""
         phase = self._phase()
-        tasks = TASK_SCHEDULES[phase.task_schedule](self._turn(phase))
+        turn = self._turn(phase)
+        tasks = TASK_SCHEDULES[phase.task_schedule](turn)
+        self._begin_round(phase, turn)
         batches = [self._next_batch(task) for task in tasks]
         self.optimizer.zero_grad(set_to_none=True)
         apart = self.config.balancing.gradients == "pcgrad" and len(batches) > 1
         loss, losses, diagnostics = self._backward_apart(batches) if apart else (*self._backward(batches), {})
-        grad_norm = clip_gradients(self.trained.parameters(), self.config.optimizer.max_grad_norm)
-        lr = self._lr(phase, sum(batch.num_examples for batch in batches))
-        result = self._measure(loss, losses, grad_norm, diagnostics, lr=lr)
-        set_lr(self.optimizer, result.lr)
+        grad_norm = clip_gradients(self.model.parameters(), self.config.optimizer.max_grad_norm)
+        progress = self._progress(sum(batch.num_examples for batch in batches))
+        result = self._measure(loss, losses, grad_norm, diagnostics, lr=self._lr_at(phase, progress))
+        set_lr(self.optimizer, result.lr, self._factor_at(progress))
         if self.applied is None:
             self.applied = self._read_back(phase, batches, is_apart=apart)
         self.optimizer.step()
@@ -241,6 +247,17 @@ class Trainer:
         num_rows = {name: math.ceil(len(rows) * phase.round_share.get(name, 1.0)) for name, rows in self.rows.items()}
         return rows_a_round(num_rows, phase.tasks, end - start)
 
+    def _begin_round(self, phase: PhaseConfig, turn: Turn) -> None:
+        """Where a task begins its share of its rows in a round, the rest of the pass before is skipped: the rows are drawn anew.
+
+        The last batch of a round is as large as all others, so that it may go beyond the share.
+        """
+        if phase.round_share:
+            task = begins_in_round(turn)
+            if task is not None and phase.round_share.get(task, 1.0) < 1:
+                stream = self.streams[task]
+                stream.num_taken += -stream.num_taken % stream.num_rows
+
     def _next_batch(self, task: str) -> Batch:
         rows = self.rows[task][self.streams[task].take(self.config.data.batch_size)]
         batch = gather(
@@ -266,23 +283,29 @@ class Trainer:
                 raise Diverged(f"step {self.position.step + 1}: {name} is {value}")
         return result
 
-    def _lr(self, phase: PhaseConfig, num_examples: int) -> float:
-        """The encoder's learning rate for a step, by where the middle of its examples lies in the phase.
+    def _progress(self, num_examples: int) -> float:
+        """Where in its phase a step counts for the learning rate, in [0, 1]: where the middle of its examples lies.
 
         So neither the first step of a warm-up nor the last of a decay is lost to a rate of 0.
         """
         start, end = self._ends_of_phase()
-        return self._lr_at(phase, min((self.position.examples + num_examples / 2 - start) / (end - start), 1.0))
+        return min((self.position.examples + num_examples / 2 - start) / (end - start), 1.0)
+
+    def _factor_at(self, progress: float) -> float:
+        config = self.config.optimizer
+        return LR_SCHEDULES[config.lr_schedule](progress, config.warmup_fraction)
 
     def _lr_at(self, phase: PhaseConfig, progress: float) -> float:
-        config = self.config.optimizer
-        return (phase.lr or config.lr) * LR_SCHEDULES[config.lr_schedule](progress, config.warmup_fraction)
+        """The encoder's learning rate."""
+        return (phase.lr or self.config.optimizer.lr) * self._factor_at(progress)
 
     def _read_back(self, phase: PhaseConfig, batches: Sequence[Batch], *, is_apart: bool) -> dict[str, Any]:
         """What this step trains with, from the objects that it uses."""
         return {
             "optimizer": applied_optimizer(self.optimizer),
             "schedule": applied_schedule(phase, partial(self._lr_at, phase), is_apart=is_apart),
+            "turn": applied_turn(self._turn(phase)),
+            "phases": applied_phases(self.config.phases, self._phase_ends(), self._lr_at),
             "batches": applied_batches(batches),
             "training_rows": {name: len(rows) for name, rows in self.rows.items()},
             "model": applied_model(self.model),
@@ -330,7 +353,9 @@ class Trainer:
         """
         saved_config = TrialConfig.parse(read_yaml(folder / "config.yaml")).to_tree()  # what is new since then has its default
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        problems = [f"config {line}" for line in differences(saved_config, self.config.to_tree())]
+        problems = [
+            f"config {line}" for line in differences(_without_places(saved_config), _without_places(self.config.to_tree()))
+        ]
         problems += [f"{line}" for line in differences(state["made_from"], self._made_from())]
         if problems:
             raise ValueError(f"{folder} was made from something else (there, here):\n" + "\n".join(problems))
@@ -349,9 +374,17 @@ class Trainer:
         self.history, self.applied = state["history"], state.get("applied")
 
     def _made_from(self) -> dict[str, dict[str, str]]:
-        """Sums of what the run started from."""
+        """Sums of what the run started from, and the rate that is no setting."""
         encoder = {"weights": self.files.weights_sha256, "tokenizer": self.files.tokenizer_sha256}
         made_from = {"data": dict(self.store.hashes), "encoder": encoder}
         if self.teachers:  # checkpoints of runs without are what they were before there were teachers
             made_from["teachers"] = {name: teacher.sha256 for name, teacher in self.teachers.items()}
+        if self.loss_weights.log_variances:  # older ones of such runs, whose weights trained at the heads' rate, are refused
+            made_from[LOSS_WEIGHTS] = {"peak_lr": f"{LOSS_WEIGHTS_LR:g}"}
         return made_from
+
+
+def _without_places(tree: dict[str, Any]) -> dict[str, Any]:
+    """A config's tree in which teachers are there or not: which models they are `made_from` tells, wherever they lie by now."""
+    teachers = {task: folder is not None for task, folder in tree["objective"]["distill"]["teachers"].items()}
+    return assign(tree, {"objective.distill.teachers": teachers})

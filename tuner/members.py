@@ -18,8 +18,7 @@ from trainables.inputs import absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import read_yaml
 from trainables.tasks import TaskSet
-from trainables.teacher_files import CONFIG, ENCODER, HEADS
-from tuner.search_folder import BEST
+from trainables.teacher_files import CONFIG, ENCODER, model_folder
 
 _ALIKE = ("target", "num_classes", "label_range", "metric", "is_pair")
 """What a task must be in all members; how it is called by people and in which files it lies is the first member's say."""
@@ -76,7 +75,7 @@ def find_members(folders: Sequence[Path], data: str | None = None) -> list[Membe
 
 def _read(given: Path) -> tuple[Path, TrialConfig]:
     """The absolute folder of a model and its config, its files looked at."""
-    folder = _model_folder(given.expanduser().absolute())
+    folder = model_folder(given.expanduser().absolute())
     if folder is None:
         what = "no exported model stands here" if given.expanduser().is_dir() else "no such folder"
         raise ConfigError([f"{given}: {what}; python -m tuner.export makes one of a search"])
@@ -90,11 +89,6 @@ def _read(given: Path) -> tuple[Path, TrialConfig]:
         raise ConfigError(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in error.problems) from None
     assert config is not None
     return folder, config
-
-
-def _model_folder(folder: Path) -> Path | None:
-    """`folder` where a model lies in it, else its `best/` where one lies there."""
-    return next((place for place in (folder, folder / BEST) if (place / HEADS).is_file()), None)
 
 
 def _weights_in(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from shlex import quote
 
 from filelock import FileLock, Timeout
 
+from trainables import teacher_files
 from trainables.parts import ConfigError
 from tuner.ledger import LEDGER_FILE
 
@@ -16,7 +17,7 @@ RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
 LOCK_FILE = ".lock"
 TRIALS = "trials"
-BEST = "best"
+BEST = teacher_files.BEST
 _LOCK_SECONDS = 1.0
 
 

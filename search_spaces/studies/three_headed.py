@@ -65,7 +65,7 @@ STUDIES = (
                 {
                     **_FOUR,
                     "heads.sst": {"kind": "conv1d", "dropout": 0.3},
-                    "heads.qqp": {"kind": "mlp", "activation": "relu", "dropout": 0.3},
+                    "heads.qqp": {"kind": "mlp", "activation": "relu", "concatenation": "u_v", "dropout": 0.3},
                     "heads.sts": {"kind": "compress_expand", "output": "sigmoid", "dropout": 0.3},
                 },
             ),
@@ -97,6 +97,7 @@ STUDIES = (
             "a phase with fewer examples than one round over all data sets is one round over a part of each",
             "experiments 5, 6, 11 and 12 are fine-tuned like experiment 4, though section 4.2 names batches of 40 and 64 for "
             "pre-training: with a frozen encoder (1, 3) SST comes nowhere near theirs",
+            "what experiment 5's Quora head reads of two sentences is not printed: (u, v), for their difference comes in 6",
             "their AdamW and PyTorch's are one here",
             "the weights of experiment 13 and the frozen layers of experiment 14 are not printed: 0.5 for STS, and the first 2",
             "experiment 14 fine-tunes the encoder as it came; the paper's goes on from the model of experiment 7",

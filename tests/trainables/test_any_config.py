@@ -31,6 +31,7 @@ HEAD: dict[str, tuple[Any, ...]] = {
     "activation": (None, "relu", "gelu", "tanh"),
     "output": ("identity", "relu", "sigmoid"),
     "pooling": (None, "cls", "mean", "max", "attention"),
+    "concatenation": ("u_v_difference", "u_v"),
     "dropout": (0.0, 0.5),
 }
 OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -70,6 +71,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "phases": (
         [{}],
         [{"task_schedule": "sum_of_losses"}],
+        [{"tasks": ["qqp"], "share": 0.5}, {"task_schedule": "sum_of_losses", "share": 0.5}],
         [{"task_schedule": "random", "lr": 1e-3}],
         [{"task_schedule": "annealed", "epochs": 2}],
         [{"task_schedule": "sum_of_losses", "tasks": ["qqp", "sts"], "share": 0.5}, {"trainable": "heads", "share": 0.5}],
@@ -79,6 +81,8 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     **{f"{path}.{task}": values for path, by_task in BY_TASK.items() for task, values in by_task.items()},
     **{f"heads.{task}.{key}": values for task in BASE.tasks.names for key, values in HEAD.items()},
 }
+FIRST = ("phases", "encoder.pair_encoding")
+"""What many others depend on."""
 ELSEWHERE = {
     "tasks": "test_trainer.py",
     "data.source": "the sample",
@@ -100,14 +104,31 @@ REFUSED_WITH_ITS_INPUTS = ("has no weights that could train", "as the student's,
 
 
 def leaves(tree: Any, path: str = "") -> list[str]:
+    """The paths of a tree's values; the fields of all members of a list are told as one."""
     if isinstance(tree, dict) and tree:
         return [leaf for key, inner in tree.items() for leaf in leaves(inner, f"{path}.{key}".lstrip("."))]
+    if isinstance(tree, list) and any(isinstance(inner, dict) for inner in tree):
+        return list(dict.fromkeys(leaf for inner in tree for leaf in leaves(inner, path)))
     return [path]
 
 
+def forgotten(tree: dict[str, Any]) -> list[str]:
+    """The values of a config's tree that are neither drawn nor looked after elsewhere."""
+    of_phases = {f"phases.{key}" for phases in OPTIONS["phases"] for phase in phases for key in phase}
+    known = (*(path for path in OPTIONS if path != "phases"), *of_phases, *ELSEWHERE)
+    return [leaf for leaf in leaves(tree) if not any(leaf == path or leaf.startswith(f"{path}.") for path in known)]
+
+
 def test_no_option_is_forgotten() -> None:
-    known = (*OPTIONS, *ELSEWHERE)
-    assert [leaf for leaf in leaves(BASE.to_tree()) if not leaf.startswith(known)] == []
+    assert forgotten(BASE.to_tree()) == []
+
+
+@pytest.mark.parametrize("keys", ["optimizer.lr_layer_decay", "data.batch_size_growth", "phases.0.warmup", "heads.sst.kind_of"])
+def test_a_new_option_would_be_noticed(keys: str) -> None:
+    tree = BASE.to_tree()
+    *way, last = keys.split(".")
+    functools.reduce(lambda part, key: part[int(key) if key.isdigit() else key], way, tree)[last] = 1.0
+    assert forgotten(tree) == [keys.replace(".0", "")]
 
 
 @functools.cache
@@ -116,7 +137,7 @@ def drawn(seed: int, teacher: Path) -> tuple[TrialConfig, list[str]]:
     chance = random.Random(seed)
     options = {**OPTIONS, **{f"objective.distill.teachers.{task}": (None, str(teacher)) for task in BASE.tasks.names}}
     config, refusals = BASE.override({"seed": seed}), []
-    for path in chance.sample(list(options), 45):
+    for path in (*FIRST, *chance.sample([path for path in options if path not in FIRST], 45)):
         try:
             config = config.override({path: chance.choice(options[path])})
         except ConfigError as error:
@@ -167,5 +188,6 @@ def test_options_are_drawn_at_random_and_some_are_refused(teacher: Path) -> None
     configs, refusals = zip(*(drawn(seed, teacher) for seed in range(60)), strict=True)
     assert len({str(config.to_tree()) for config in configs}) == 60
     assert sum(map(bool, refusals)) > 40
+    assert {config.balancing.gradients for config in configs} == {"sum", "pcgrad"}
     assert {config.encoder.copies for config in configs} == {"one", "singles_and_pairs"}
-    assert len({head.kind for config in configs for head in config.heads.values()}) >= 6
+    assert {head.kind for config in configs for head in config.heads.values()} == set(HEAD["kind"])

@@ -1,6 +1,7 @@
 """Each setting that is searched arrives: changed alone, it changes what is read back, and the curve of the loss."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,11 +53,102 @@ def run(config: TrialConfig, num_reports: int) -> tuple[dict[str, Any], list[flo
     return trainer.applied, losses
 
 
+def said(applied: dict[str, Any]) -> dict[str, Any]:
+    """What is read back without what is measured, which knows of every setting."""
+    return {**applied, "model": {key: value for key, value in applied["model"].items() if key != "gradient_norm"}}
+
+
 @pytest.mark.parametrize("dimension", SPACE.dimensions, ids=lambda dimension: dimension.name)
 def test_each_searched_setting_arrives(dimension: Dimension) -> None:
     (one, one_curve), (other, other_curve) = (run(config, 8 if dimension.path in LATE else 2) for config in configs(dimension))
-    assert one != other, "nothing that is read back knows of it"
+    assert said(one) != said(other), "nothing that is read back knows of it"
     assert one_curve != other_curve, "it makes no difference to the loss"
+
+
+HALVES = [{"share": 0.5}, {"share": 0.5}]
+WHOLE = [{"task_schedule": "whole_dataset_round_robin"}]
+APART = {"encoder.pair_encoding": "bi"}
+NOT_SEARCHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "lora.alpha": ({"encoder.lora.rank": 2}, {"encoder.lora.alpha": 160.0}),
+    "round_share": ({"phases": WHOLE, "budget_examples": 10_000}, {"phases.0.round_share": {"sst": 0.1}}),
+    "share": ({"phases": HALVES}, {"phases": [{"share": 0.25}, {"share": 0.75}]}),
+    "a later phase's lr": ({"phases": HALVES}, {"phases.1.lr": 1e-2}),
+    "a later phase's trainable": ({"phases": HALVES}, {"phases.1.trainable": "heads"}),
+    "a later phase's frozen_layers": ({"phases": HALVES}, {"phases.1.frozen_layers": 1}),
+    "a later phase's tasks": ({"phases": HALVES}, {"phases.1.tasks": ["sst"]}),
+    "smart.noise_std": ({"objective.smart.enabled": True}, {"objective.smart.noise_std": 1e-2}),
+    "smart.epsilon": ({"objective.smart.enabled": True}, {"objective.smart.epsilon": 1.0}),
+    "contrastive.margin": ({**APART, "objective.contrastive.weights.qqp": 1.0}, {"objective.contrastive.margin": 1.0}),
+    "ranking.scale": ({**APART, "objective.ranking.weights.qqp": 1.0}, {"objective.ranking.scale": 5.0}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SEARCHED)
+def test_what_is_set_by_hand_arrives(name: str) -> None:
+    settings, change = NOT_SEARCHED[name]
+    base = BASE.override(settings)
+    one, other = (first_step(config) for config in (base, base.override(change)))
+    assert said(one) != said(other)
+
+
+def first_step(config: TrialConfig) -> dict[str, Any]:
+    trainer = Trainer(config)
+    trainer._step()
+    assert trainer.applied is not None
+    return trainer.applied
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.1, None])
+def test_the_gradients_norm_is_that_of_the_step(max_grad_norm: float | None) -> None:
+    trainer = Trainer(BASE.override({"optimizer.max_grad_norm": max_grad_norm}))
+    before = trainer._step().grad_norm
+    assert trainer.applied is not None
+    assert before > 0.5
+    assert trainer.applied["model"]["gradient_norm"] == pytest.approx(max_grad_norm or before, rel=1e-4)
+
+
+def test_each_phase_and_its_rounds_are_read_back() -> None:
+    share = {"sst": 0.1}
+    phases = [
+        {**WHOLE[0], "share": 0.5, "round_share": share},
+        {"share": 0.5, "lr": 1e-2, "tasks": ["sts"], "trainable": "heads"},
+    ]
+    applied = first_step(BASE.override({"phases": phases, "budget_examples": 10_000, "optimizer.warmup_fraction": 0.0}))
+    assert applied["turn"] == {"num_examples": 5000, "rows_a_round": {"sst": 32, "qqp": 1440, "sts": 80}}
+    first, second = applied["phases"]
+    assert (first["ends"], first["task_schedule"], first["round_share"]) == (5000, "whole_dataset_round_robin", share)
+    assert (second["ends"], second["tasks"], second["trainable"]) == (10_000, ["sts"], "heads")
+    assert (set(first["lr"]), set(second["lr"])) == ({1e-3}, {1e-2})
+
+
+def test_a_loss_is_read_back_as_its_terms(tmp_path: Path) -> None:
+    Trainer(BASE).save_model(tmp_path / "teacher")
+    taught = {"objective.distill.teachers.qqp": str(tmp_path / "teacher"), "objective.smart.divergence": "kl"}
+    applied = first_step(BASE.override({**taught, "objective.losses.sst": "ordered_cross_entropy"}))
+    assert applied["objective"] == {
+        "terms": {
+            "sst": {"loss": {"function": "ordered_cross_entropy", "weight": 1.0}},
+            "qqp": {
+                "loss": {"function": "binary_cross_entropy", "weight": 1.0},
+                "distill": {"function": "teacher_terms", "weight": 1.0, "divergence": "kl"},
+            },
+            "sts": {"loss": {"function": "squared_error", "weight": 1.0}},
+        },
+        "added": {"sst": ["loss"]},
+    }
+
+
+def test_smart_is_read_back_as_it_is_added() -> None:
+    smart = {"enabled": True, "step_size": 0.5, "dropout": "off", "weights": {"sst": 7.0, "qqp": 0.0}}
+    both = {"objective.smart": smart, "objective.bregman.mu": 2.0, "phases.0.task_schedule": "sum_of_losses"}
+    applied = first_step(BASE.override(both))["objective"]
+    constants = {"step_size": 0.5, "noise_std": 1e-3, "epsilon": 1e-6, "dropout": "off", "divergence": "symmetric_kl"}
+    terms = applied["terms"]
+    assert terms["sst"]["smart"] == {"function": "smart_terms", "weight": 7.0, **constants}
+    assert "smart" not in terms["qqp"]
+    assert terms["sts"]["bregman"] == {"function": "squared_difference", "weight": 2.0}
+    on = ["loss", "smart", "bregman"]
+    assert applied["added"] == {"sst": on, "qqp": ["loss", "bregman"], "sts": on}
 
 
 def test_what_is_read_back_is_that_of_the_first_step() -> None:
@@ -82,7 +174,7 @@ def test_weights_that_may_move_are_those_that_do(settings: dict[str, Any]) -> No
     assert trainer.applied["model"]["num_trainable"] == sum(weight.numel() for weight in moved)
 
 
-def test_it_survives_a_stop(tmp_path: Any) -> None:
+def test_it_survives_a_stop(tmp_path: Path) -> None:
     trainer = Trainer(BASE)
     trainer.advance()
     trainer.save(tmp_path / "saved")

@@ -48,7 +48,7 @@ TREES = st.fixed_dictionaries(
         ),
         "heads": for_each_task(HEADS),
         "objective": st.fixed_dictionaries({"smart": st.fixed_dictionaries({"weights": for_each_task(st.floats(0, 100))})}),
-        "balancing": st.fixed_dictionaries({"loss_weights": for_each_task(st.floats(0, 100) | st.integers(0, 9))}),
+        "balancing": st.fixed_dictionaries({"loss_weights": for_each_task(st.floats(0.01, 100) | st.integers(1, 9))}),
         "optimizer": st.fixed_dictionaries(
             {"warmup_fraction": st.floats(0.01, 0.9)},
             optional={
@@ -162,7 +162,7 @@ def test_all_mistakes_come_at_once() -> None:
     ("assignments", "problem"),
     [
         ({"phases.0.share": 0.5}, "TrialConfig: the shares of all phases must add up to 1, but got 0.5"),
-        ({"phases": []}, "phases: tuple should have at least 1 item after validation, not 0, but got []"),
+        ({"phases": []}, "phases: at least 1 must stand here, but got []"),
         ({"phases.0.tasks": []}, "phases.0.tasks: a task must stand here"),
         ({"phases.0.tasks": ["sst", "nli"]}, "phases.0.tasks: 'nli' is no task; tasks are sst, qqp, sts"),
         (
@@ -191,6 +191,11 @@ def test_a_broken_rule_is_told_with_its_place_and_value(assignments: dict[str, A
 
 
 READ_APART = {"encoder.pair_encoding": "bi"}
+PCGRAD = {"balancing.gradients": "pcgrad"}
+SMART = {"objective.smart.enabled": True}
+JOINT = {"task_schedule": "sum_of_losses"}
+WHOLE_DATASETS = {"task_schedule": "whole_dataset_round_robin"}
+HEADS_ALONE = {"trainable": "heads"}
 
 
 @pytest.mark.parametrize(
@@ -209,6 +214,31 @@ READ_APART = {"encoder.pair_encoding": "bi"}
         ({"objective.contrastive.weights.qqp": 1.0}, "objective.contrastive.weights.qqp must be 0 unless qqp is a task of pairs"),
         ({**READ_APART, "objective.contrastive.weights.sst": 1.0}, "objective.contrastive.weights.sst must be 0 unless"),
         ({"balancing.gradients": "pcgrad"}, "balancing.gradients=pcgrad needs steps of several tasks"),
+        ({"balancing.gradients": "pcgrad", "phases.0.tasks": ["qqp"]}, "balancing.gradients=pcgrad changes nothing: each phase"),
+        ({**PCGRAD, "phases": [{**JOINT, **HEADS_ALONE}]}, "balancing.gradients=pcgrad changes nothing: steps of several tasks"),
+        (
+            {**PCGRAD, "phases": [{"tasks": ["qqp"], "share": 0.5}, {**JOINT, **HEADS_ALONE, "share": 0.5}]},
+            "balancing.gradients=pcgrad changes nothing: steps of several tasks train heads alone",
+        ),
+        ({"encoder.lora.rank": 4, "phases": [HEADS_ALONE]}, "encoder.lora.rank=4 changes nothing: each phase trains heads alone"),
+        ({**SMART, "objective.smart.noise_std": 0.0}, "objective.smart: noise_std > 0 must hold where step_size > 0"),
+        (
+            {**SMART, "objective.smart.weights.*": 0.0},
+            "objective.smart.enabled=true changes nothing: objective.smart.weights is 0",
+        ),
+        (
+            {**SMART, "objective.smart.weights.sst": 0.0, "phases.0.tasks": ["sst"]},
+            "objective.smart.enabled=true changes nothing: objective.smart.weights is 0 for each task that trains (sst)",
+        ),
+        ({"balancing.loss_weights.*": 0.0}, "balancing.loss_weights: one > 0 must stand there"),
+        (
+            {"balancing.loss_weights.sst": 0.0, "balancing.loss_weights.sts": 0.0, "phases.0.tasks": ["sst", "sts"]},
+            "balancing.loss_weights: one > 0 must stand there, but got 0 for each task that trains (sst, sts)",
+        ),
+        (
+            {"phases": [{**WHOLE_DATASETS, "tasks": ["sst", "sts"], "round_share": {"qqp": 0.5}}]},
+            "phases.0.round_share.qqp changes nothing: the tasks of this phase are sst, sts",
+        ),
     ],
 )
 def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], problem: str) -> None:
@@ -224,7 +254,15 @@ def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], pr
         {"heads.sts.output": "sigmoid", "objective.losses.sst": "ordered_cross_entropy", "heads.qqp.kind": "conv1d"},
         {**READ_APART, "objective.contrastive.weights.qqp": 1.0, "objective.contrastive.weights.sts": 0.5},
         {"balancing.gradients": "pcgrad", "phases.0.task_schedule": "sum_of_losses"},
-        {"balancing.gradients": "pcgrad", "phases.0.tasks": ["qqp"]},
+        {**PCGRAD, "phases": [{"tasks": ["qqp"], "share": 0.5}, {**JOINT, "share": 0.5}]},
+        {**PCGRAD, "phases": [{**JOINT, "share": 0.5}, {**JOINT, **HEADS_ALONE, "share": 0.5}]},
+        {"encoder.lora.rank": 4, "phases": [{"share": 0.5}, {**HEADS_ALONE, "share": 0.5}]},
+        {**SMART, "objective.smart.noise_std": 0.0, "objective.smart.step_size": 0.0},
+        {"objective.smart.noise_std": 0.0, "objective.smart.weights.*": 0.0},
+        {**SMART, "objective.smart.weights.*": 0.0, "objective.smart.weights.sts": 1.0},
+        {"balancing.loss_weights.*": 0.0, "balancing.loss_weights.sts": 0.1},
+        {"phases": [{**WHOLE_DATASETS, "tasks": ["qqp"], "round_share": {"qqp": 0.5}}]},
+        {**READ_APART, "heads.*.dropout": 0.5, "heads.sts.kind": "cosine"},
     ],
 )
 def test_what_makes_sense_together_is_not(assignments: dict[str, Any]) -> None:

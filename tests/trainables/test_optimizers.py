@@ -1,9 +1,13 @@
+import math
+
 import pytest
 import torch
 
-from trainables.config_parts import OptimizerConfig
+from trainables.balancing.loss_weights import LOSS_WEIGHTS_LR, LossWeights
+from trainables.config_parts import BalancingConfig, OptimizerConfig
 from trainables.lion import Lion
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainables.tasks import CS224N
 
 STATE = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "lion": {"exp_avg"}}
 NAMES = tuple(STATE)
@@ -35,7 +39,7 @@ def train(model: Model, optimizer: torch.optim.Optimizer, steps: int, max_norm: 
 def test_groups_part_heads_from_encoder_and_spare_biases_and_norms() -> None:
     model = Model()
     optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, head_lr_scale=10.0, weight_decay=0.1))
-    set_lr(optimizer, 2e-3)
+    set_lr(optimizer, 2e-3, 0.1)
     settings = {
         id(weight): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for weight in group["params"]
     }
@@ -63,12 +67,42 @@ def test_a_second_encoder_trains_at_the_encoders_rate_and_adapters_decay() -> No
     }
 
 
-def test_what_is_not_of_the_encoder_trains_at_the_heads_rate() -> None:
+def with_loss_weights(**balancing: object) -> Model:
     model = Model()
-    model.loss_weights = torch.nn.ParameterDict({"sst": torch.nn.Parameter(torch.zeros(()))})
-    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, head_lr_scale=10.0, weight_decay=0.1))
-    (group,) = (group for group in optimizer.param_groups if any(w is model.loss_weights["sst"] for w in group["params"]))
-    assert (group["lr_scale"], group["weight_decay"]) == (10.0, 0.0)
+    model.loss_weights = LossWeights(BalancingConfig(weighting="uncertainty", **balancing), CS224N.by_name)
+    return model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_losses_train_at_a_rate_of_their_own_and_do_not_decay(name: str) -> None:
+    model = with_loss_weights()
+    optimizer = build_optimizer(model, OptimizerConfig(name=name, lr=1e-3, head_lr_scale=10.0, weight_decay=0.1))
+    set_lr(optimizer, 1e-9, 0.25)
+    (group,) = (group for group in optimizer.param_groups if group["lr"] > 1e-7)
+    assert {id(weight) for weight in group["params"]} == {id(weight) for weight in model.loss_weights.parameters()}
+    assert (group["lr"], group["weight_decay"]) == (0.25 * LOSS_WEIGHTS_LR, 0.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_losses_go_where_they_undo_twice_the_scaled_loss_at_the_default_rate(name: str) -> None:
+    """And not far beyond it.  The losses jump about where they stand: their mean is what counts."""
+    config = OptimizerConfig(name=name)
+    model = with_loss_weights(loss_weights={"sst": 0.3, "qqp": 1.0, "sts": 3.0})
+    optimizer = build_optimizer(model, config)
+    losses = {"sst": 1.6, "qqp": 0.05, "sts": 9.0}
+    jumps = 0.8 + 0.4 * torch.rand(1000, generator=torch.Generator().manual_seed(1))
+    path = []
+    for jump in jumps:
+        set_lr(optimizer, config.lr, 1.0)
+        optimizer.zero_grad(set_to_none=True)
+        model.loss_weights({task: jump * loss for task, loss in losses.items()}).backward()
+        optimizer.step()
+        path.append({task: s.item() for task, s in model.loss_weights.log_variances.items()})
+    for task, loss in losses.items():
+        expected = math.log(2 * model.loss_weights.scales[task] * loss)
+        assert abs(expected) > 0.9
+        assert path[-1][task] == pytest.approx(expected, abs=0.1)
+        assert max(s[task] / expected for s in path) < 1.2
 
 
 @pytest.mark.parametrize(

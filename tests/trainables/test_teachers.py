@@ -163,9 +163,30 @@ def test_other_weights_and_other_data_make_other_files(
     with (rows / "ids-sst-train.csv").open("a", encoding="utf-8") as file:
         file.write("one more\ta good film\t4\n")
     longer = outputs_of(student.override({"data.source": str(rows)}))
-    assert len(files()) == 7
+    assert len(files()) == 5, "the rows of the other two tasks are the same"
     assert [len(outputs) for outputs in longer.values()] == [25, 24, 24]
     np.testing.assert_allclose(longer["sst"][:24], first["sst"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change", [{"data.eda.copies.sst": 2}, {"data.train_share": {"qqp": 0.1, "sts": 0.1}}, {"data.max_tokens": 64}]
+)
+def test_what_changes_nothing_of_a_tasks_rows_as_its_teacher_reads_them_computes_nothing_anew(
+    small_config: TrialConfig, teacher: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    config = small_config.override({"objective.distill.teachers.qqp": str(teacher)})
+    first = outputs_of(config)["qqp"]
+    monkeypatch.setattr(teachers, "predict", never)
+    assert np.array_equal(outputs_of(config.override(change))["qqp"], first)
+
+
+def test_changed_copies_of_a_tasks_own_rows_are_predicted(small_config: TrialConfig, tmp_path: Path) -> None:
+    teacher = write_teacher(small_config, tmp_path / "teacher")
+    config = small_config.override({"objective.distill.teachers.qqp": str(teacher)})
+    first = outputs_of(config)["qqp"]
+    copies = outputs_of(config.override({"data.eda.copies.qqp": 1}))["qqp"]
+    assert (len(files()), len(first), len(copies)) == (2, 24, 48)
+    np.testing.assert_allclose(copies[:24], first, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_changed_since_the_students_tokens_were_opened_are_refused(student: TrialConfig, tmp_path: Path) -> None:
@@ -302,3 +323,28 @@ def test_another_teacher_is_refused_and_old_checkpoints_are_not(small_config: Tr
     plain.save(tmp_path / "plain")
     assert set(json.loads((tmp_path / "plain" / "state.json").read_text())["made_from"]) == {"data", "encoder"}
     plain.load(tmp_path / "plain")
+
+
+def test_the_folder_of_a_search_stands_for_the_model_in_its_best(student: TrialConfig, teacher: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher, tmp_path / "search" / "best")
+    named = student.override({"objective.distill.teachers.*": str(tmp_path / "search")})
+    found = open_inputs(named).teachers
+    assert {files.folder for files in found.values()} == {tmp_path / "search" / "best"}
+    assert {files.sha256 for files in found.values()} == {files.sha256 for files in open_inputs(student).teachers.values()}
+
+
+def test_a_student_goes_on_where_its_teachers_were_moved_and_not_with_others(
+    student: TrialConfig, teacher: Path, tmp_path: Path
+) -> None:
+    whole = Trainer(student)
+    whole.advance()
+    whole.save(tmp_path / "state")
+    moved = student.override({"objective.distill.teachers.*": str(shutil.copytree(teacher, tmp_path / "moved"))})
+    again = Trainer(moved)
+    again.load(tmp_path / "state")
+    assert again.advance()["loss"] == whole.advance()["loss"]
+    (tmp_path / "moved" / "config.yaml").write_text((teacher / "config.yaml").read_text() + "# another\n")
+    with pytest.raises(ValueError, match=r"teachers\.sst: "):
+        Trainer(moved).load(tmp_path / "state")
+    with pytest.raises(ValueError, match=r"objective\.distill\.teachers\.qqp: True, False"):
+        Trainer(student.override({"objective.distill.teachers.qqp": None})).load(tmp_path / "state")

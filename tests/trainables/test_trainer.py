@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.balancing.task_schedules import TASK_SCHEDULES
 from trainables.config import TrialConfig
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model
 from trainables.parts import ConfigError
 from trainables.steps import Metrics
 from trainables.tasks import CS224N
-from trainables.trainer import Diverged, Trainer
+from trainables.trainer import SEEDS, Diverged, Trainer
 
 CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
 CASES: dict[str, dict[str, Any]] = {
@@ -64,6 +66,14 @@ OTHER_ENCODERS: dict[str, dict[str, Any]] = {
         "phases": [{"share": 0.4, "frozen_layers": 1}, {"share": 0.6}],
     },
 }
+ROUNDS = {"task_schedule": "whole_dataset_round_robin"}
+SOME_ROWS_A_ROUND: dict[str, Any] = {
+    "phases": [
+        {**ROUNDS, "tasks": ["qqp"], "share": 0.25, "round_share": {"qqp": 0.1}},
+        {**ROUNDS, "share": 0.75, "round_share": {"sst": 0.1, "qqp": 0.15, "sts": 0.1}},
+    ]
+}
+"""Of 24 rows 3 a round, and then 3, 4 and 3: after 5 and 5 steps of one row each stands in the middle of one."""
 
 
 def run(trainer: Trainer, until: int = 10**6) -> list[Metrics]:
@@ -103,11 +113,11 @@ def test_stopped_saved_loaded_and_continued_equals_never_stopped(small_config: T
         assert equal(weights(second), weights(whole))
 
 
-@pytest.mark.parametrize("case", OTHER_ENCODERS)
+@pytest.mark.parametrize("case", [*OTHER_ENCODERS, "some_rows_a_round"])
 def test_20_steps_resumed_in_the_middle_equal_20_steps(small_config: TrialConfig, tmp_path: Path, case: str) -> None:
     num_examples = 60 if case == "two_encoders" else 20
     twenty = {"data.batch_size": 1, "budget_examples": num_examples, "num_reports": 2, "early_dev_share": 0.5}
-    config = small_config.override({**twenty, **OTHER_ENCODERS[case]})
+    config = small_config.override({**twenty, **OTHER_ENCODERS.get(case, SOME_ROWS_A_ROUND)})
     whole = Trainer(config)
     run(whole, until=1)
     whole.save(tmp_path)
@@ -198,6 +208,39 @@ def test_what_lora_saves_scores_what_it_scored(small_config: TrialConfig, tmp_pa
     for split in ("dev", "train"):
         scored, loaded = evaluate(trainer.model, trainer.store, split), evaluate(model, trainer.store, split)
         assert all(np.array_equal(scored.outputs[task], loaded.outputs[task]) for task in CS224N.by_name)
+
+
+def drawn(config: TrialConfig, patch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """By the name of each seed what a trainer draws from it before and in its first step."""
+    orders: list[Any] = []
+
+    def unprojected(gramian: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        orders.append(rng.permutation(100).tolist())
+        return torch.eye(len(gramian), dtype=gramian.dtype)
+
+    patch.setattr("trainables.balancing.gradients.projections", unprojected)
+    trainer = Trainer(config)
+    [phase] = trainer.config.phases
+    turns = [replace(trainer._turn(phase), step=step) for step in range(30)]
+    out = {
+        "init": [head.output.weight.tolist() for head in trainer.model.heads.values()],
+        "order": [trainer._next_batch(task).token_ids.tolist() for task in CS224N.names],
+        "dropout": [trainer.masks.get_state().tolist()],
+        "noise": [trainer.noise.get_state().tolist()],
+        "turns": [[TASK_SCHEDULES["random"](turn) for turn in turns]],
+    }
+    trainer._step()
+    return {**out, "projections": orders}
+
+
+def test_another_seed_draws_all_that_is_drawn_anew(small_config: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config.override({"phases.0.task_schedule": "sum_of_losses", "balancing.gradients": "pcgrad"})
+    one, again, other = (drawn(config.override({"seed": seed}), monkeypatch) for seed in (7, 7, 8))
+    assert one == again
+    assert set(one) == set(SEEDS)
+    for name, values in one.items():
+        assert values
+        assert all(mine != theirs for mine, theirs in zip(values, other[name], strict=True)), name
 
 
 def test_another_seed_gives_another_curve(small_config: TrialConfig) -> None:
@@ -358,15 +401,79 @@ def test_passes_apart_give_the_gradient_of_the_joint_one_where_nothing_is_projec
 
 
 def test_learnt_weights_of_losses_move_for_tasks_with_a_turn_alone(small_config: TrialConfig, tmp_path: Path) -> None:
-    phases = {"phases": [{"tasks": ["sst", "sts"]}], "balancing.weighting": "uncertainty", "optimizer.head_lr_scale": 10.0}
+    phases = {"phases": [{"tasks": ["sst", "sts"]}], "balancing.weighting": "uncertainty", "optimizer.lr": 1e-5}
     trainer = Trainer(small_config.override(phases))
-    trainer.advance()
+    metrics = trainer.advance()
     learnt = {name: value.item() for name, value in trainer.loss_weights.log_variances.items()}
     assert learnt["qqp"] == 0.0
-    assert learnt["sst"] > 5e-3  # Adam's steps are about the heads' rate of 1e-2; the losses are above 1/2
+    assert learnt["sst"] > 5e-3  # Adam's steps are about the rate, 1e-2 whatever the model's; the losses are above 1/2
     assert learnt["sts"] > 5e-3
+    factors = {"sst": math.exp(-learnt["sst"]), "qqp": 1.0, "sts": 0.5 * math.exp(-learnt["sts"])}
+    assert {task: metrics[f"loss_weight_{task}"] for task in factors} == pytest.approx(factors)
     trainer.save(tmp_path)
     assert (tmp_path / "balancing.safetensors").is_file()
+
+
+def test_the_rate_of_learnt_weights_follows_the_schedule_and_no_phase(small_config: TrialConfig) -> None:
+    falls = {"balancing.weighting": "uncertainty", "optimizer.lr_schedule": "linear", "phases.0.lr": 0.5}
+    trainer = Trainer(small_config.override({**falls, "optimizer.max_grad_norm": 1e-3}))
+    trainer.advance()
+    (group,) = (group for group in trainer.optimizer.param_groups if "peak_lr" in group)
+    assert group["lr"] == pytest.approx(1e-2 * (1 - 10 / 36))
+
+
+def test_a_checkpoint_whose_learnt_weights_had_another_rate_is_refused(small_config: TrialConfig, tmp_path: Path) -> None:
+    trainer = Trainer(small_config.override({"balancing.weighting": "uncertainty"}))
+    trainer.save(tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    del state["made_from"]["loss_weights"]  # as it was while they trained at the heads' rate
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"loss_weights: None, \{'peak_lr': '0\.01'\}"):
+        trainer.load(tmp_path)
+
+
+def test_learnt_weights_have_no_part_in_clipping(small_config: TrialConfig) -> None:
+    trainer = Trainer(small_config.override({"balancing.weighting": "uncertainty", "optimizer.max_grad_norm": 1e-6}))
+    trainer.advance()
+    squares = sum(float(weight.grad.square().sum()) for weight in trainer.model.parameters() if weight.grad is not None)
+    assert squares**0.5 < 2e-6
+    assert abs(trainer.loss_weights.log_variances["sts"].grad.item()) > 1e-3
+
+
+def rows_taken(trainer: Trainer, task: str) -> list[int]:
+    """Numbers of the rows that a trainer takes of a task in all of its steps."""
+    taken: list[int] = []
+    take = trainer.streams[task].take
+
+    def spy(n: int) -> np.ndarray:
+        rows = take(n)
+        taken.extend(rows.tolist())
+        return rows
+
+    trainer.streams[task].take = spy
+    run(trainer)
+    return taken
+
+
+def test_a_task_alone_sees_a_share_of_its_rows_in_each_round_drawn_anew(small_config: TrialConfig) -> None:
+    part, whole = (
+        rows_taken(Trainer(small_config.override({"phases": [phase], "budget_examples": 48, "num_reports": 1})), "qqp")
+        for phase in ({**ROUNDS, "tasks": ["qqp"], "round_share": {"qqp": 0.5}}, {**ROUNDS, "tasks": ["qqp"]})
+    )
+    rounds = [part[start : start + 12] for start in range(0, 48, 12)]
+    assert all(len(set(rows)) == 12 for rows in rounds), "of 24"
+    assert len({frozenset(rows) for rows in rounds}) == 4
+    assert rounds[:2] == [whole[:12], whole[24:36]], "the rest of each pass is skipped"
+
+
+def test_rounds_over_several_tasks_draw_each_share_anew_and_leave_the_others_whole(small_config: TrialConfig) -> None:
+    phase = {**ROUNDS, "tasks": ["qqp", "sts"], "round_share": {"qqp": 0.25}}
+    rounds = small_config.override({"phases": [phase], "budget_examples": 96, "num_reports": 1})
+    plain = small_config.override({"phases": [{"tasks": ["qqp", "sts"]}], "budget_examples": 144, "num_reports": 1})
+    every_pass = rows_taken(Trainer(plain), "qqp")
+    taken = rows_taken(Trainer(rounds), "qqp")
+    assert taken == [row for start in (0, 24, 48) for row in every_pass[start : start + 8]], "6 rows are 2 batches of 4"
+    assert rows_taken(Trainer(rounds), "sts") == rows_taken(Trainer(plain), "sts")
 
 
 def test_each_phase_draws_its_own_turns(small_config: TrialConfig) -> None:

@@ -39,7 +39,8 @@ def pcgrad(weights: Sequence[Tensor], gradients: Mapping[str, Gradients], rng: n
         of its gradient's norm by the projections, over the norm; both scalars.  Empty where no weight is shared.
 
     Source: Yu et al. 2020 (https://arxiv.org/abs/2001.06782), algorithm 1; diagnostics: `best_fit`, section 6.1, which counts
-    projections, not pairs.
+    projections, not pairs.  Its 1350 pairings a step, 6 ordered pairs of tasks times 225, say that it projected each weight's
+    tensor by itself: its 32 % of projections and 25 % of change do not compare with these shares of whole gradients.
     """
     shared: list[list[Tensor]] = [[] for _ in gradients]
     targets: list[tuple[Tensor, Tensor | None]] = []

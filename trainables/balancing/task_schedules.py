@@ -79,11 +79,22 @@ def annealed(turn: Turn) -> tuple[str, ...]:
 
 def whole_dataset_round_robin(turn: Turn) -> tuple[str, ...]:
     """`ceil(rows / batch_size)` steps of the first task, then of the next, and over again (`studentbert`, section 4.3)."""
+    return (_place_in_round(turn)[0],)
+
+
+def begins_in_round(turn: Turn) -> str | None:
+    """The task whose first step in a round of `whole_dataset_round_robin` this is; None for a later one."""
+    task, place = _place_in_round(turn)
+    return None if place else task
+
+
+def _place_in_round(turn: Turn) -> tuple[str, int]:
+    """The step's task in `whole_dataset_round_robin`, and how many steps of it come before this one in the round."""
     steps = {task: -(-turn.rows_a_round[task] // turn.batch_size) for task in turn.tasks}
     place = turn.step % sum(steps.values())
     for task in turn.tasks:
         if place < steps[task]:
-            return (task,)
+            return task, place
         place -= steps[task]
     raise AssertionError("the place lies within one round")
 

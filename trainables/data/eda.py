@@ -7,6 +7,8 @@ Departures from the authors' code (https://github.com/jasonwei20/eda_nlp), which
 
 - Text keeps its capitals and its punctuation, which their code takes away from copies and originals alike.
 - Deletion takes a fixed number of words, as best_fit says ("we modified 10% of the words"), not each with some probability.
+- `share * words` is rounded to the nearest whole number, which comes nearer to those 10%; their code cuts it off (`int`): of a
+  sentence of 19 words two are changed here and one there.
 - Synonyms are replaced word by word, not wherever the word stands; they are never of `FIXED_WORDS`, which holds negations, too.
 - Of a pair, one sentence, drawn by lot, is changed and the other stays: both at once would twice as often change whether they
   mean the same, while the label stays.

@@ -43,7 +43,6 @@ class Head(nn.Module):
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:  # noqa: ARG002
         super().__init__()
-        self.dropout = config.dropout
 
 
 class LinearHead(Head):
@@ -51,6 +50,7 @@ class LinearHead(Head):
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
         super().__init__(input_size, task, config, generator)
+        self.dropout = config.dropout
         self.output = OutputLayer(input_size, task, config, generator)
 
     def forward(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -66,6 +66,7 @@ class _HiddenLayerHead(Head):
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
         super().__init__(input_size, task, config, generator)
+        self.dropout = config.dropout
         width = config.hidden_size or DEFAULT_HIDDEN_SIZE
         self.activation = ACTIVATIONS[config.activation or ("gelu" if config.kind == "abs_difference" else "relu")]
         self.hidden = initialise(Linear(input_size * self.reach, width), generator)
@@ -88,7 +89,7 @@ class MlpHead(_HiddenLayerHead):
 class AbsoluteDifferenceHead(_HiddenLayerHead):
     """An mlp over `|u - v|` with GELU (three_headed, section 3.3).
 
-    Departure: dropout before each linear layer, as in every head here; the paper names none in this one.
+    Departure: dropout before each linear layer, as in other heads here; the paper names none in this one.
     """
 
     def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -104,6 +105,7 @@ class LinearDifferenceHead(Head):
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
         super().__init__(input_size, task, config, generator)
+        self.dropout = config.dropout
         self.output = OutputLayer(input_size, task, config, generator)
 
     def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -134,7 +136,7 @@ class ConvolutionHead(_HiddenLayerHead):
 
 
 class CosineHead(Head):
-    """The cosine of u and v in the labels' units (three_headed, section 3.3; see `cosine_output`).  It has no weights."""
+    """The cosine of u and v in the labels' units (three_headed, section 3.3; see `cosine_output`): no weights, no dropout."""
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
         super().__init__(input_size, task, config, generator)
@@ -154,6 +156,7 @@ class CompressExpandHead(CosineHead):
 
     def __init__(self, input_size: int, task: Task, config: HeadConfig, generator: torch.Generator) -> None:
         super().__init__(input_size, task, config, generator)
+        self.dropout = config.dropout
         width = config.hidden_size or DEFAULT_HIDDEN_SIZE
         self.activation = ACTIVATIONS[config.activation or "relu"]
         self.compress = initialise(Linear(input_size, width), generator)
@@ -192,19 +195,21 @@ def build_head(
         generator: on the CPU, of the initial weights.
         reads_apart: its rows are pairs whose sentences are read apart.
     """
-    width = hidden_size * (3 if reads_apart and not config.of_two_sentences else 1)
+    parts = {"u_v_difference": 3, "u_v": 2}[config.concatenation]
+    width = hidden_size * (parts if reads_apart and not config.of_two_sentences else 1)
     head = HEADS[config.kind](width, task, config, generator)
     if not isinstance(head, ConvolutionHead):
         head.pooling = POOLINGS[config.pooling or pooling](hidden_size)
     return head
 
 
-def pair_features(first: Tensor, second: Tensor) -> Tensor:
-    """`(u, v, |u - v|)`, `[num_examples, 3 * hidden]`: Sentence-BERT's features of a pair that is read apart.
+def pair_features(first: Tensor, second: Tensor, concatenation: str) -> Tensor:
+    """Features of a pair that is read apart: `u_v_difference`: (u, v, |u - v|), `[num_examples, 3 * hidden]`; `u_v`: without it.
 
-    Source: Reimers & Gurevych 2019 (https://arxiv.org/abs/1908.10084), section 3, its best concatenation.
+    Source: Reimers & Gurevych 2019 (https://arxiv.org/abs/1908.10084), section 3, its best concatenation; best_fit, figure 1.
     """
-    return torch.cat([first, second, (first - second).abs()], dim=1)
+    both = [first, second]
+    return torch.cat(both if concatenation == "u_v" else [*both, (first - second).abs()], dim=1)
 
 
 def _with_neighbours(hidden: Hidden) -> Tensor:

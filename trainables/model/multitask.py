@@ -192,7 +192,8 @@ class MultitaskModel(nn.Module):
         if not self._reads_apart(task):
             return (pooled,)
         first, second = pooled.chunk(2)
-        return (first, second) if self.config.heads[task.name].of_two_sentences else (pair_features(first, second),)
+        head = self.config.heads[task.name]
+        return (first, second) if head.of_two_sentences else (pair_features(first, second, head.concatenation),)
 
     def save_weights(self, folder: Path) -> None:
         """Writes a folder in Hugging Face's layout for each encoder (without a tokenizer), its adapters, `heads.safetensors`."""

@@ -2,8 +2,8 @@
 
 `mu * mean divergence(model(x), teacher(x))` is added to each task's loss, with the divergence of `objective.smart.divergence`.
 
-Source: Jiang et al. 2020 (https://arxiv.org/abs/1911.03437), section 3.2, eq. 4 and 5 and the variant with momentum; the average
-is that of Tarvainen & Valpola 2017 (https://arxiv.org/abs/1703.01780).  studentbert, section 4.2, calls it BPPO.
+Source: Jiang et al. 2020 (https://arxiv.org/abs/1911.03437), section 3.2 with momentum, and algorithm 1; the average is
+that of Tarvainen & Valpola 2017 (https://arxiv.org/abs/1703.01780).  studentbert, section 4.2, calls it BPPO.
 
 Departures:
 - One optimizer step is taken on each proximal problem, as in the authors' algorithm 1 with S = 1.

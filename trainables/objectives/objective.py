@@ -1,6 +1,8 @@
 """What a step minimises, before the tasks are weighed against each other: one scalar a task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +13,22 @@ from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import Teacher
 from trainables.objectives.contrastive import contrastive_loss
 from trainables.objectives.distill import teacher_terms
-from trainables.objectives.losses import LOSSES, divergences
+from trainables.objectives.losses import DIVERGENCES, LOSSES
 from trainables.objectives.ranking import ranking_loss
 from trainables.objectives.smart import smart_terms
+from trainables.tasks import Task
+
+
+class Term(NamedTuple):
+    """What is added to a task's loss.
+
+    Attributes:
+        weight: its factor.
+        function: that computes it, its constants bound (`functools.partial`).
+    """
+
+    weight: float
+    function: Callable[..., Any]
 
 
 class Objective:
@@ -24,10 +39,35 @@ class Objective:
 
     Args:
         config: the trial's `objective`.
+
+    Attributes:
+        added: of each task that has had a turn, the names of the terms in its last loss.
     """
 
     def __init__(self, config: ObjectiveConfig) -> None:
         self.config = config
+        self.added: dict[str, list[str]] = {}
+        self._terms: dict[str, dict[str, Term]] = {}
+        self._smart = partial(smart_terms, config=config.smart)
+
+    def terms_of(self, task: Task) -> dict[str, Term]:
+        """By name what a call computes of a task, and nothing else: `loss` and the terms that are on, in the order of the sum.
+
+        `distill` comes to batches with outputs of a teacher alone.
+        """
+        if task.name not in self._terms:
+            self._terms[task.name] = {name: term for name, term in self._all_terms(task) if term.weight}
+        return self._terms[task.name]
+
+    def _all_terms(self, task: Task) -> Iterator[tuple[str, Term]]:
+        config, name = self.config, task.name
+        smart, contrastive, ranking = config.smart, config.contrastive, config.ranking
+        yield "loss", Term(1.0, LOSSES[config.losses[name]][task.target])
+        yield "contrastive", Term(contrastive.weights[name], partial(contrastive_loss, task=task, margin=contrastive.margin))
+        yield "ranking", Term(ranking.weights[name], partial(ranking_loss, task=task, scale=ranking.scale))
+        yield "smart", Term(smart.weights[name] if smart.enabled else 0.0, self._smart)
+        yield "distill", Term(config.distill.gamma, partial(teacher_terms, divergence=smart.divergence))
+        yield "bregman", Term(config.bregman.mu, DIVERGENCES[smart.divergence][task.target])
 
     def __call__(
         self,
@@ -47,39 +87,43 @@ class Objective:
             noise: generator of SMART's starting noise.
             teacher: of the Bregman step; None: none.
         """
-        with_smart = self.config.smart.enabled and any(self.config.smart.weights[batch.task.name] for batch in batches)
-        masks_state = masks.get_state() if with_smart and masks is not None else None
-        embeddings = model.embed(batches) if with_smart else None
+        terms = {batch.task.name: self.terms_of(batch.task) for batch in batches}
+        smart = next((of_task["smart"].function for of_task in terms.values() if "smart" in of_task), None)
+        masks_state = masks.get_state() if smart is not None and masks is not None else None
+        embeddings = model.embed(batches) if smart is not None else None
         sentences: dict[str, Tensor] = {}
         clean = model(batches, generator=masks, embeddings=embeddings, sentences=sentences)
-        losses = self._task_losses(clean, sentences, batches)
-        if embeddings is not None:
-            terms = smart_terms(
-                model, batches, clean, embeddings, config=self.config.smart, masks=masks, masks_state=masks_state, noise=noise
-            )
-            losses = {task: loss + self.config.smart.weights[task] * terms[task] for task, loss in losses.items()}
-        if gamma := self.config.distill.gamma:
-            taught = teacher_terms(clean, batches, divergence=self.config.smart.divergence)
-            losses = {task: loss + gamma * taught[task] if task in taught else loss for task, loss in losses.items()}
+        values = {batch.task.name: _of_batch(terms[batch.task.name], batch, clean, sentences) for batch in batches}
+        if smart is not None:
+            moved = smart(model, batches, clean, embeddings, masks=masks, masks_state=masks_state, noise=noise)
+            for task, of_task in values.items():
+                of_task["smart"] = moved[task]
         if teacher is not None:
-            tasks = [batch.task for batch in batches]
-            drift = divergences(self.config.smart.divergence, tasks, clean, teacher.predict(batches))
-            losses = {task: loss + self.config.bregman.mu * drift[task] for task, loss in losses.items()}
-        return losses
+            references = teacher.predict(batches)
+            for task, of_task in values.items():
+                if "bregman" in terms[task]:
+                    of_task["bregman"] = terms[task]["bregman"].function(clean[task], references[task]).mean()
+        return {task: self._sum(task, values[task]) for task in terms}
 
-    def _task_losses(
-        self, predictions: Mapping[str, Tensor], sentences: Mapping[str, Tensor], batches: Sequence[Batch]
-    ) -> dict[str, Tensor]:
-        losses = {}
-        for batch in batches:
-            task, inner = batch.task, predictions[batch.task.name]
-            assert batch.labels is not None
-            labels = batch.labels.to(inner.device)
-            losses[task.name] = LOSSES[self.config.losses[task.name]][task.target](inner, labels).mean()
-            if weight := self.config.contrastive.weights[task.name]:
-                pulls = contrastive_loss(sentences[task.name], labels, task=task, margin=self.config.contrastive.margin)
-                losses[task.name] = losses[task.name] + weight * pulls.mean()
-            if weight := self.config.ranking.weights[task.name]:
-                ranking = ranking_loss(sentences[task.name], labels, task=task, scale=self.config.ranking.scale)
-                losses[task.name] = losses[task.name] + weight * ranking
-        return losses
+    def _sum(self, task: str, values: Mapping[str, Tensor]) -> Tensor:
+        """The task's loss, of the values of its terms; those that it has none of are passed over."""
+        terms = {name: term for name, term in self._terms[task].items() if name in values}
+        self.added[task] = list(terms)
+        first, *others = (term.weight * values[name] for name, term in terms.items())
+        return sum(others, start=first)
+
+
+def _of_batch(
+    terms: Mapping[str, Term], batch: Batch, predictions: Mapping[str, Tensor], sentences: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Scalars by the names of the terms that need no further pass of a model."""
+    task, inner = batch.task.name, predictions[batch.task.name]
+    assert batch.labels is not None
+    labels = batch.labels.to(inner.device)
+    values = {"loss": terms["loss"].function(inner, labels).mean()}
+    for name in ("contrastive", "ranking"):
+        if name in terms:
+            values[name] = terms[name].function(sentences[task], labels).mean()
+    if "distill" in terms and batch.teacher is not None:
+        values["distill"] = terms["distill"].function(predictions, [batch])[task]
+    return values

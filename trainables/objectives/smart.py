@@ -1,4 +1,6 @@
-"""SMART's smoothness-inducing adversarial regularizer (Jiang et al. 2020, https://arxiv.org/abs/1911.03437, eq. 2 and 3).
+"""SMART's smoothness-inducing adversarial regularizer.
+
+Source: Jiang et al. 2020 (https://arxiv.org/abs/1911.03437), section 3.1, and algorithm 1 for the ascent.
 
 How much a prediction changes when every token's embedding is moved by a little in the worst direction.  One ascent step.
 

@@ -15,12 +15,18 @@ from trainables.config_parts import PACKAGED_ENCODER
 from trainables.outside.choosing import choose_nearest, choose_random, draw_shots, nearest_to
 from trainables.outside.request import Asked, Request, look
 from trainables.outside.rows_file import option_of, write_rows
+from trainables.parts import ConfigError
 
 EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
 NEAREST_PER_LABEL = 3000
 """Of the texts that have labels (best_fit 4.6.2)."""
 LABELLED_PER_LABEL = 1000
 """Of those that a model labels: 5000 for five labels (best_fit 4.6.2)."""
+
+_NONE_OF_THAT_LENGTH = (
+    "--choose random takes no more texts of a label and a length in words than its share of the task's own rows has; "
+    "--choose nearest does not look at lengths"
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -40,7 +46,8 @@ def main(  # noqa: PLR0917 - a command line
         Option(help="nearest to the mean of their label, or drawn, spread as the task's own rows"),
     ] = "nearest",
     per_label: Annotated[
-        int | None, Option(min=1, help="rows a label, on average for random [3000; random: as the own rows; --label-with: 1000]")
+        int | None,
+        Option(min=1, help="rows a label, on average if drawn or labelled [3000; random: as the own rows; --label-with: 1000]"),
     ] = None,
     encoder: Annotated[str, Option(help="encoder that says what is near")] = PACKAGED_ENCODER,
     label_with: Annotated[str | None, Option(help="causal language model that labels: a folder, or a name on the hub")] = None,
@@ -73,6 +80,8 @@ def main(  # noqa: PLR0917 - a command line
             chosen, classes = _choose(request, choose, per_label, chance)
         else:
             chosen, classes = _label(request, label_with, per_label or LABELLED_PER_LABEL, shots, chance)
+        if not len(chosen):
+            raise ConfigError([f"{texts}: no text can be chosen: {_NONE_OF_THAT_LENGTH}"])
         write_rows(out, request.task, [request.texts.texts[number] for number in chosen], classes.tolist())
     except ValueError as error:
         raise _exit(str(error), EXIT_MISTAKE) from None
@@ -81,6 +90,8 @@ def main(  # noqa: PLR0917 - a command line
     except KeyboardInterrupt:
         raise _exit("interrupted; nothing was written", EXIT_INTERRUPTED) from None
     _tell(request, classes, out, data)
+    if label_with is None and choose == "random" and len(chosen) < _total(request, per_label):
+        typer.echo(f"fewer than the {_total(request, per_label)} wanted: {_NONE_OF_THAT_LENGTH}")
 
 
 def _exit(message: str, code: int) -> typer.Exit:
@@ -93,13 +104,18 @@ def _choose(request: Request, choose: str, per_label: int | None, chance: np.ran
     texts, own, own_labels = request.texts, request.own.sentences[0], request.own_labels
     assert texts.labels is not None
     if choose == "random":
-        total = len(own) if per_label is None else per_label * (int(request.task.label_high) + 1)
+        total = _total(request, per_label)
         words, own_words = (np.array([len(text.split()) for text in column], dtype=np.int64) for column in (texts.texts, own))
         chosen = choose_random(words, texts.labels, own_words, own_labels, total=total, chance=chance)
     else:
         vectors, own_vectors = _embed(request)
         chosen = choose_nearest(vectors, texts.labels, own_vectors, own_labels, per_label or NEAREST_PER_LABEL)
     return chosen, texts.labels[chosen]
+
+
+def _total(request: Request, per_label: int | None) -> int:
+    """How many texts `--choose random` is to draw."""
+    return len(request.own_labels) if per_label is None else per_label * (int(request.task.label_high) + 1)
 
 
 def _label(

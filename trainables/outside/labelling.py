@@ -95,6 +95,7 @@ def load_causal_model(name: str) -> tuple[Any, Any]:
 def _load(name: str, place: str, *, local: bool) -> tuple[Any, Any]:
     import transformers  # seconds
 
+    transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=local)
         model = transformers.AutoModelForCausalLM.from_pretrained(

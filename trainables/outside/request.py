@@ -1,5 +1,6 @@
 """What `python -m trainables.outside` is asked for: checked and read before anything is chosen or written."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,7 @@ def look(asked: Asked) -> Request:
         ConfigError: every mistake in it.
     """
     problems = Problems()
-    if asked.out.exists():
-        problems.add(f"--out {asked.out}: there is a file already; name another one")
+    problems.add(*_wrong_place(asked.out))
     problems.add(*_wrong_options(asked))
     if not asked.texts.is_file():
         problems.add(f"--texts {asked.texts}: no such file")
@@ -97,6 +97,18 @@ def look(asked: Asked) -> Request:
     assert own is not None
     assert texts is not None
     return Request(task, own, without_known(texts, own.values()), files, names or ())
+
+
+def _wrong_place(out: Path) -> Iterator[str]:
+    """Why there can be no new file of that name; folders on the way would be made."""
+    if os.path.lexists(out):
+        yield f"--out {out}: there is a file already; name another one"
+        return
+    folder = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not folder.is_dir():
+        yield f"--out {out}: {folder} must be a folder, but is a file"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"--out {out}: the folder {folder} cannot be written into"
 
 
 def _read(asked: Asked, task: Task) -> Texts:

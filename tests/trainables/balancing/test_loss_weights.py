@@ -44,6 +44,17 @@ def test_the_factor_settles_where_it_undoes_twice_the_scaled_loss(task: str, sca
     assert all(weights.log_variances[other].grad is None for other in FIXED if other != task)
 
 
+def test_what_is_learnt_is_the_factor_of_the_loss() -> None:
+    weights = make("uncertainty")
+    with torch.no_grad():
+        weights.log_variances["sst"].fill_(math.log(4))
+    assert {task: factor.item() for task, factor in weights.learnt().items()} == {"sst": 0.25, "qqp": 100.0, "sts": 0.25}
+    loss = torch.tensor(2.0, requires_grad=True)
+    weights({"sst": loss}).backward()
+    assert loss.grad.item() == weights.learnt()["sst"].item()
+    assert make("fixed").learnt() == {}
+
+
 def test_a_fixed_weight_scales_the_gradient_whatever_is_learnt() -> None:
     gradients = []
     for factor in (1.0, 3.0):

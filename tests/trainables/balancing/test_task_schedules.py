@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, rows_a_round
+from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_round, rows_a_round
 from trainables.config_parts import PhaseConfig
 from trainables.tasks import CS224N
 
@@ -69,6 +69,17 @@ def test_whole_dataset_sees_all_rows_of_one_task_then_of_the_next() -> None:
     assert names[:9] == ["sst"] * 2 + ["qqp"] * 5 + ["sts"] * 2
     assert names[9:] == names[:9]
     assert Counter(names) == {"sst": 4, "qqp": 10, "sts": 4}
+
+
+@given(some_tasks, st.integers(1, 9))
+def test_a_round_begins_once_for_each_task_where_its_turn_does(tasks: list[str], batch_size: int) -> None:
+    num_steps = sum(-(-ROWS[task] // batch_size) for task in tasks)
+    turns = [replace(TURN, step=step, tasks=tasks, batch_size=batch_size) for step in range(2 * num_steps)]
+    begins = [begins_in_round(turn) for turn in turns]
+    assert [task for task in begins if task] == tasks * 2
+    names = [TASK_SCHEDULES["whole_dataset_round_robin"](turn)[0] for turn in turns]
+    assert all(begin in (None, name) for begin, name in zip(begins, names, strict=True))
+    assert begins[0] == begins[num_steps] == tasks[0]
 
 
 @given(st.integers(1, 500), st.integers(1, 20))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config_parts import HeadConfig
+from trainables.model.dropout import dropout
 from trainables.model.heads import HEADS, build_head, pair_features
 from trainables.model.hidden import hidden_of
 from trainables.tasks import CS224N
@@ -71,6 +72,23 @@ def test_dropout_is_drawn_in_training_only(kind: str, task: str) -> None:
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert not torch.equal(one, head(*given_, None))
+
+
+def test_a_cosine_draws_no_mask_and_claims_no_dropout() -> None:
+    head, given_ = build("cosine", "sts", dropout=0.5), float32(inputs("cosine", 8))
+    generator = torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    assert torch.equal(head(*given_, generator), head(*given_, None))
+    assert torch.equal(generator.get_state(), before)
+    assert {kind: hasattr(build(kind, "sts"), "dropout") for kind in HEADS} == {kind: kind != "cosine" for kind in HEADS}
+
+
+def test_a_convolution_draws_one_mask_over_its_channels_alone() -> None:
+    head, given_ = build("conv1d", dropout=0.5, hidden_size=6), float32(inputs("conv1d", 8))
+    drawn, masked = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    head(*given_, drawn)
+    dropout(torch.ones(8, 6), 0.5, masked)
+    assert torch.equal(drawn.get_state(), masked.get_state())
 
 
 NO_HIDDEN_LAYER = ("linear", "abs_difference_linear", "cosine")
@@ -185,8 +203,10 @@ def test_hidden_layers_are_32_wide_or_as_told(kind: str) -> None:
     assert getattr(build(kind, "sts", hidden_size=5), name).out_features == 5
 
 
-def test_pair_features_are_u_v_and_their_distance() -> None:
-    assert pair_features(torch.tensor([[1.0, 5.0]]), torch.tensor([[4.0, 3.0]])).tolist() == [[1, 5, 4, 3, 3, 2]]
+def test_pair_features_are_u_v_and_their_distance_if_it_is_wanted() -> None:
+    first, second = torch.tensor([[1.0, 5.0]]), torch.tensor([[4.0, 3.0]])
+    assert pair_features(first, second, "u_v_difference").tolist() == [[1, 5, 4, 3, 3, 2]]
+    assert pair_features(first, second, "u_v").tolist() == [[1, 5, 4, 3]]
 
 
 def test_a_head_keeps_its_pooling_and_its_weights() -> None:

@@ -7,26 +7,14 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.config_parts import BregmanConfig
-from trainables.encoder_files import find_encoder
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import TEACHER_FILE, Teacher, teacher_of
 from trainables.objectives.losses import DIVERGENCES
 from trainables.objectives.objective import Objective
 from trainables.trainer import Trainer
 
-Make = Callable[..., Any]
+Build = Callable[..., tuple[MultitaskModel, Objective]]
 Weights = dict[str, torch.Tensor]
-
-
-def build(**options: Any) -> tuple[MultitaskModel, Objective]:
-    config = TrialConfig().override({"encoder.name": "tiny", **options})
-    model = MultitaskModel(config, find_encoder("tiny"), torch.Generator().manual_seed(0))
-    return model, Objective(config.objective)
-
-
-@pytest.fixture
-def batches(make_batch: Make) -> list[Any]:
-    return [make_batch("sst", [4, 9, 2]), make_batch("qqp", [30, 3]), make_batch("sts", [7, 7])]
 
 
 def losses(objective: Objective, model: MultitaskModel, batches: list[Any], teacher: Teacher | None) -> dict[str, torch.Tensor]:
@@ -47,14 +35,14 @@ def assert_same(one: Weights, two: Weights) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
 
-def test_without_mu_there_is_no_teacher() -> None:
+def test_without_mu_there_is_no_teacher(build: Build) -> None:
     model, _ = build()
     assert teacher_of(model, BregmanConfig(mu=0)) is None
     assert teacher_of(model, BregmanConfig(mu=1e-3)) is not None
 
 
 @pytest.mark.parametrize(("beta", "late_beta"), [(0.99, 0.999), (0.3, 0.8), (0.0, 0.5)])
-def test_it_follows_the_stated_average_of_all_weights(beta: float, late_beta: float) -> None:
+def test_it_follows_the_stated_average_of_all_weights(build: Build, beta: float, late_beta: float) -> None:
     """20 steps; the first tenth, 2 of them, with beta."""
     model, _ = build()
     teacher = Teacher(model, BregmanConfig(mu=1, beta=beta, late_beta=late_beta))
@@ -68,7 +56,7 @@ def test_it_follows_the_stated_average_of_all_weights(beta: float, late_beta: fl
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_a_teacher_like_the_model_adds_nothing(batches: list[Any], divergence: str) -> None:
+def test_a_teacher_like_the_model_adds_nothing(build: Build, batches: list[Any], divergence: str) -> None:
     options = {"objective.bregman.mu": 3.0, "objective.smart.divergence": divergence}
     model, objective = build(**options)
     plain, held = losses(objective, model, batches, None), losses(objective, model, batches, Teacher(model, BregmanConfig()))
@@ -76,7 +64,7 @@ def test_a_teacher_like_the_model_adds_nothing(batches: list[Any], divergence: s
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_it_adds_mu_times_the_mean_divergence_and_its_gradient(batches: list[Any], divergence: str) -> None:
+def test_it_adds_mu_times_the_mean_divergence_and_its_gradient(build: Build, batches: list[Any], divergence: str) -> None:
     options = {"objective.bregman.mu": 3.0, "objective.smart.divergence": divergence}
     model, objective = build(**options)
     teacher = Teacher(model, objective.config.bregman)
@@ -100,7 +88,7 @@ def gradients(model: MultitaskModel, values: dict[str, torch.Tensor]) -> list[to
     return [weight.grad.to_dense().clone() for weight in model.parameters() if weight.grad is not None]
 
 
-def test_it_knows_no_dropout_and_draws_no_chance(batches: list[Any]) -> None:
+def test_it_knows_no_dropout_and_draws_no_chance(build: Build, batches: list[Any]) -> None:
     model, objective = build(**{"objective.bregman.mu": 1.0})
     teacher, masks = Teacher(model, objective.config.bregman), torch.Generator().manual_seed(1)
     objective(model, batches, masks=masks, noise=torch.Generator(), teacher=teacher)
@@ -111,7 +99,7 @@ def test_it_knows_no_dropout_and_draws_no_chance(batches: list[Any]) -> None:
     assert all(torch.equal(inner, plain[task]) for task, inner in teacher.predict(batches).items())
 
 
-def test_saved_and_loaded_it_is_itself(tmp_path: Path) -> None:
+def test_saved_and_loaded_it_is_itself(build: Build, tmp_path: Path) -> None:
     model, _ = build()
     one, two = (Teacher(model, BregmanConfig(mu=1)) for _ in range(2))
     disturb(one.model, torch.Generator().manual_seed(1))

@@ -5,27 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import TrialConfig
-from trainables.encoder_files import find_encoder
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import Teacher
 from trainables.objectives.distill import teacher_terms
 from trainables.objectives.losses import DIVERGENCES
 from trainables.objectives.objective import Objective
 
-Make = Callable[..., Any]
+Build = Callable[..., tuple[MultitaskModel, Objective]]
 Losses = dict[str, torch.Tensor]
-
-
-def build(**options: Any) -> tuple[MultitaskModel, Objective]:
-    config = TrialConfig().override({"encoder.name": "tiny", **options})
-    model = MultitaskModel(config, find_encoder("tiny"), torch.Generator().manual_seed(0))
-    return model, Objective(config.objective)
-
-
-@pytest.fixture
-def batches(make_batch: Make) -> list[Any]:
-    return [make_batch("sst", [4, 9, 2]), make_batch("qqp", [30, 3]), make_batch("sts", [7, 7])]
 
 
 def losses(objective: Objective, model: MultitaskModel, batches: list[Any], **options: Any) -> Losses:
@@ -46,7 +33,7 @@ def apart(outputs: Losses) -> Losses:
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_a_teacher_like_the_student_adds_exactly_0(batches: list[Any], divergence: str) -> None:
+def test_a_teacher_like_the_student_adds_exactly_0(build: Build, batches: list[Any], divergence: str) -> None:
     model, objective = build(**{"objective.distill.gamma": 3.0, "objective.smart.divergence": divergence})
     own = taught(batches, predictions(model, batches))
     assert all(
@@ -57,7 +44,9 @@ def test_a_teacher_like_the_student_adds_exactly_0(batches: list[Any], divergenc
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_it_adds_gamma_times_the_mean_divergence_to_tasks_with_a_teacher(batches: list[Any], divergence: str) -> None:
+def test_it_adds_gamma_times_the_mean_divergence_to_tasks_with_a_teacher(
+    build: Build, batches: list[Any], divergence: str
+) -> None:
     model, objective = build(**{"objective.distill.gamma": 3.0, "objective.smart.divergence": divergence})
     now = predictions(model, batches)
     fixed = apart(now)
@@ -78,7 +67,7 @@ def test_kl_is_that_of_the_student_from_the_teacher(batches: list[Any]) -> None:
     torch.testing.assert_close(term, (p * (p / q).log()).sum())
 
 
-def test_gamma_0_is_no_teacher(batches: list[Any]) -> None:
+def test_gamma_0_is_no_teacher(build: Build, batches: list[Any]) -> None:
     model, off = build(**{"objective.distill.gamma": 0.0})
     other = taught(batches, {task: inner + 1 for task, inner in predictions(model, batches).items()})
     plain, still = losses(off, model, batches), losses(off, model, other)
@@ -86,7 +75,7 @@ def test_gamma_0_is_no_teacher(batches: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_its_gradient_pulls_to_the_teacher(batches: list[Any], divergence: str) -> None:
+def test_its_gradient_pulls_to_the_teacher(build: Build, batches: list[Any], divergence: str) -> None:
     model, _ = build()
     own = taught(batches, apart(predictions(model, batches)))
 
@@ -102,7 +91,7 @@ def test_its_gradient_pulls_to_the_teacher(batches: list[Any], divergence: str) 
     assert distance() < before
 
 
-def test_it_goes_with_smart_and_the_bregman_step(batches: list[Any]) -> None:
+def test_it_goes_with_smart_and_the_bregman_step(build: Build, batches: list[Any]) -> None:
     smart = {"objective.smart.enabled": True, "objective.bregman.mu": 2.0, "objective.smart.divergence": "kl"}
     model, without = build(**smart, **{"objective.distill.gamma": 0.0})
     _, together = build(**smart, **{"objective.distill.gamma": 0.5})

@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def use(result, data: Path) -> TrialConfig:
     """A config with the printed option, as a shell would hand it over."""
     [text] = re.findall(r"^--set (.*)$", result.output, flags=re.MULTILINE)
     return TrialConfig().override({"data.source": str(data), **parse_assignments([text.replace("'", "")])})
+
+
+def test_texts_of_which_none_has_a_fitting_length_are_told_and_nothing_is_written(small_folder: Path, tmp_path: Path):
+    texts, out = tmp_path / "long.csv", tmp_path / "rows.csv"
+    texts.write_text("stars,text\n" + "".join(f"{1 + i % 5},{i} {' '.join(WORDS * 40)}\n" for i in range(10)))
+    options = ("--data", small_folder, "--texts", texts, "--out", out, "--label-column", "stars", "--choose", "random")
+    result = outside(*options, "--labels", "1=0,2=1,3=2,4=3,5=4")
+    assert result.exit_code == 2 and not out.exists()
+    assert "no text can be chosen" in result.output and "length in words" in result.output
+    texts.write_text(texts.read_text() + "1,a film of fine words\n")
+    result = outside(*options, "--labels", "1=0,2=1,3=2,4=3,5=4")
+    assert result.exit_code == 0 and "\nfewer than the 24 wanted: " in result.output
 
 
 @pytest.mark.parametrize("choose", ["nearest", "random"])
@@ -127,3 +140,25 @@ def test_mistakes(small_folder: Path, reviews: Path, options: tuple[str, ...], w
     assert result.exit_code == 2
     assert words in result.output
     assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["reviews.csv/rows.csv", "reviews.csv/new/rows.csv"])
+def test_a_file_in_the_way_of_the_folder_is_told_before_any_work(small_folder: Path, reviews: Path, out: str):
+    options = ("--data", small_folder, "--texts", reviews, "--out", reviews.parent / out, "--label-column", "stars")
+    result = outside(*options, "--choose", "random")
+    assert result.exit_code == 2
+    assert f"--out {reviews.parent / out}: {reviews} must be a folder, but is a file" in result.output
+
+
+def test_a_folder_that_cannot_be_written_into_is_told_before_any_work(
+    small_folder: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+):
+    closed, asked = reviews.parent / "closed", os.access
+    closed.mkdir(mode=0o500)
+    if os.geteuid() == 0:  # who may write anywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and asked(path, mode))
+    out = closed / "new" / "rows.csv"
+    options = ("--data", small_folder, "--texts", reviews, "--out", out, "--label-column", "stars", "--choose", "random")
+    result = outside(*options)
+    assert result.exit_code == 2
+    assert f"--out {out}: the folder {closed} cannot be written into" in result.output
