@@ -208,7 +208,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
         f"search {folder}: {settings.trials} trials of {_what_varies(plan)}, {slots} at once",
-        f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)} examples; "
+        f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)}; "
         f"encoder {base.encoder.name}",
         *(
             [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]
@@ -235,9 +235,9 @@ def _what_varies(plan: SearchPlan) -> str:
 def _budgets(plan: SearchPlan) -> str:
     """Training examples of a full trial; of a study's, of the shortest row to the longest."""
     if not isinstance(plan.space, StudySpace):
-        return str(plan.base.budget_examples)
+        return f"{plan.base.budget_examples} examples"
     budgets = sorted({config.budget_examples or 0 for _, config in plan.space.configs(plan.base)})
-    return str(budgets[0]) if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}, by its row,"
+    return f"{budgets[0]} examples" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]} examples, by its row"
 
 
 def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:

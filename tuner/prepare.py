@@ -106,10 +106,10 @@ def _varying(space_name: str, fixed: Iterable[str]) -> Space:
         ConfigError: no such space, a mistake in it, or a dimension that the search itself decides.
     """
     space = find_space(space_name)
-    owned = [d.path for d in space.dimensions if d.path in OWNED_PATHS]
+    owned = {d.path: how for d in space.dimensions for path, how in OWNED_PATHS.items() if f"{d.path}.".startswith(f"{path}.")}
     if owned:
         raise ConfigError(
-            f"space {space.name}: {path}: it cannot vary; one value for all trials: {OWNED_PATHS[path]}" for path in owned
+            f"space {space.name}: {path}: it cannot vary; one value for all trials: {how}" for path, how in owned.items()
         )
     return space.without(fixed)
 

@@ -26,8 +26,10 @@ OWNED_PATHS = {
     "tasks": "--tasks FILE",
     "data.source": "--data",
     "encoder.name": "--set encoder.name=NAME",
+    "data.more_rows": "--set data.more_rows.TASK='[\"FILE\"]'",
+    "objective.distill.teachers": "--set objective.distill.teachers.TASK=FOLDER",
 }
-"""What the search itself decides of every trial's config -> what sets it.  None of these is a dimension."""
+"""What is the same in every trial -> what sets it.  None of these, and nothing in them, is a dimension."""
 
 
 class DataChangedError(ConfigError):

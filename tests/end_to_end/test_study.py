@@ -51,6 +51,6 @@ def test_the_paper_stands_beside_it(merged: tuple[Bench, Done]) -> None:
 def test_what_a_study_decides_by_itself_is_refused(bench: Bench) -> None:
     done = bench.run("tuner.search", "--study", "best_fit.pooling", "--space", "basics", "--trials", "3")
     assert done.code == 2
-    assert "--space: a study trains its own rows" in done.err and "--trials: a study trains its own rows" in done.err
+    assert "--space: a study has its own tasks" in done.err and "--trials: a study has its own tasks" in done.err
     alone = bench.run("tuner.search", "--seeds", "3")
     assert alone.code == 2 and "--seeds: is of a study; --study NAME must be given with it" in alone.err

@@ -243,6 +243,7 @@ def test_a_grid_search_has_no_more_trials_than_points(tmp_path: Path) -> None:
         ("num_threads", "--cpus-per-trial"),
         ("budget_examples", "--budget"),
         ("num_reports", "--set num_reports=N"),
+        ("objective.distill.teachers.sst", "--set objective.distill.teachers.TASK=FOLDER"),
     ],
 )
 def test_what_the_search_itself_decides_does_not_vary(path: str, option: str, data: Path, tmp_path: Path) -> None:
