@@ -38,15 +38,18 @@ def applied_schedule(phase: PhaseConfig, lr_at: Callable[[float], float], *, is_
     return {
         "tasks": list(phase.tasks),
         "task_schedule": TASK_SCHEDULES[phase.task_schedule].__name__,
-        "epochs": phase.epochs,
         "gradients": "apart" if is_apart else "summed",
         "lr": [lr_at(progress) for progress in PROGRESS],
     }
 
 
 def applied_turn(turn: Turn) -> dict[str, Any]:
-    """Of the phase that the step belongs to: its training examples, and rows of each task in one round over whole data sets."""
-    return {"num_examples": turn.num_examples, "rows_a_round": dict(turn.rows_a_round)}
+    """Of the step's phase: its training examples, its epochs, and rows of each task in one round over whole data sets.
+
+    `epoch_examples` is None where all epochs are equally long.
+    """
+    epochs = {"epochs": turn.epochs, "epoch_examples": turn.epoch_examples}
+    return {"num_examples": turn.num_examples, **epochs, "rows_a_round": dict(turn.rows_a_round)}
 
 
 def applied_phases(

@@ -269,6 +269,9 @@ class PhaseConfig(Part):
         "rounded up to whole batches; 1 where not given",
     )
     epochs: int = Field(5, ge=1, le=1000, description="E, of equally many examples each; for task_schedule=annealed")
+    batches_per_epoch: int | None = Field(
+        None, ge=1, description="of annealed, instead of epochs: E is then as many as the phase has (best_fit 5: 2000)"
+    )
     share: float = Field(1.0, gt=0, le=1, description="share of the budget; the shares of all phases add up to 1")
     trainable: Literal["everything", "heads"] = Field("everything", description="`heads`: the encoder stands still")
     frozen_layers: int = Field(

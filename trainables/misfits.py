@@ -95,6 +95,8 @@ def _of_phase(
 ) -> Iterator[str]:
     if phase.round_share and phase.task_schedule != "whole_dataset_round_robin":
         yield f"{where}.round_share is for task_schedule=whole_dataset_round_robin, but got {phase.task_schedule}"
+    if phase.batches_per_epoch is not None and phase.task_schedule != "annealed":
+        yield f"{where}.batches_per_epoch is for task_schedule=annealed, but got {phase.task_schedule}"
     for name in phase.round_share:
         if name not in phase.tasks:
             yield f"{where}.round_share.{name} changes nothing: the tasks of this phase are {', '.join(phase.tasks)}"

@@ -211,6 +211,7 @@ class Trainer:
 
     def _turn(self, phase: PhaseConfig) -> Turn:
         start, end = self._ends_of_phase()
+        epoch_examples = phase.batches_per_epoch and phase.batches_per_epoch * self.config.data.batch_size
         return Turn(
             step=self.position.step_in_phase,
             examples=self.position.examples - start,
@@ -219,7 +220,8 @@ class Trainer:
             num_rows={name: len(rows) for name, rows in self.rows.items()},
             rows_a_round=self._rows_a_round(phase),
             batch_size=self.config.data.batch_size,
-            epochs=phase.epochs,
+            epochs=-(-(end - start) // epoch_examples) if epoch_examples else phase.epochs,
+            epoch_examples=epoch_examples,
             seed=(self.config.seed, SEEDS["turns"], self.position.phase),
         )
 

@@ -74,6 +74,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
         [{"tasks": ["qqp"], "share": 0.5}, {"task_schedule": "sum_of_losses", "share": 0.5}],
         [{"task_schedule": "random", "lr": 1e-3}],
         [{"task_schedule": "annealed", "epochs": 2}],
+        [{"task_schedule": "annealed", "batches_per_epoch": 3}],
         [{"task_schedule": "sum_of_losses", "tasks": ["qqp", "sts"], "share": 0.5}, {"trainable": "heads", "share": 0.5}],
         [{"task_schedule": "whole_dataset_round_robin", "round_share": {"qqp": 0.1}, "frozen_layers": 1}],
         [{"tasks": ["sst"], "frozen_layers": 2}],

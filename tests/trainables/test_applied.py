@@ -114,11 +114,18 @@ def test_each_phase_and_its_rounds_are_read_back() -> None:
         {"share": 0.5, "lr": 1e-2, "tasks": ["sts"], "trainable": "heads"},
     ]
     applied = first_step(BASE.override({"phases": phases, "budget_examples": 10_000, "optimizer.warmup_fraction": 0.0}))
-    assert applied["turn"] == {"num_examples": 5000, "rows_a_round": {"sst": 32, "qqp": 1440, "sts": 80}}
+    rounds = {"sst": 32, "qqp": 1440, "sts": 80}
+    assert applied["turn"] == {"num_examples": 5000, "epochs": 5, "epoch_examples": None, "rows_a_round": rounds}
     first, second = applied["phases"]
     assert (first["ends"], first["task_schedule"], first["round_share"]) == (5000, "whole_dataset_round_robin", share)
     assert (second["ends"], second["tasks"], second["trainable"]) == (10_000, ["sts"], "heads")
     assert (set(first["lr"]), set(second["lr"])) == ({1e-3}, {1e-2})
+
+
+def test_epochs_of_so_many_batches_are_read_back() -> None:
+    phase = {"task_schedule": "annealed", "batches_per_epoch": 25}
+    applied = first_step(BASE.override({"phases": [phase], "budget_examples": 1010, "data.batch_size": 4}))
+    assert (applied["turn"]["epochs"], applied["turn"]["epoch_examples"]) == (11, 100)
 
 
 def test_a_loss_is_read_back_as_its_terms(tmp_path: Path) -> None:

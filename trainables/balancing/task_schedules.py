@@ -22,7 +22,8 @@ class Turn:
         num_rows: training rows of each task.
         rows_a_round: of each task that `whole_dataset_round_robin` takes for its data set (see `rows_a_round`).
         batch_size: examples of one task in a step.
-        epochs: into which the phase is cut, of equally many examples each.
+        epochs: into which the phase is cut.
+        epoch_examples: training examples of an epoch, the last one's perhaps fewer; None: equally many in each.
         seed: of the phase; `step` is added to it.
     """
 
@@ -34,12 +35,14 @@ class Turn:
     rows_a_round: Mapping[str, int]
     batch_size: int
     epochs: int
+    epoch_examples: int | None
     seed: tuple[int, ...]
 
     @property
     def epoch(self) -> int:
         """Number of the epoch that the step begins in, from 1 to `epochs`."""
-        return 1 + min(self.examples * self.epochs // self.num_examples, self.epochs - 1)
+        ended = self.examples // self.epoch_examples if self.epoch_examples else self.examples * self.epochs // self.num_examples
+        return 1 + min(ended, self.epochs - 1)
 
     def draw(self, weights: Sequence[float]) -> str:
         """The step's task, drawn in proportion to weights `[num_tasks]`, each > 0."""

@@ -20,6 +20,7 @@ TURN = Turn(
     rows_a_round=ROWS,
     batch_size=4,
     epochs=5,
+    epoch_examples=None,
     seed=(7, 5, 0),
 )
 some_tasks = st.lists(st.sampled_from(list(CS224N.by_name)), min_size=1, max_size=3, unique=True)
@@ -134,3 +135,12 @@ def test_epochs_are_of_equally_many_examples(epochs: int, num_examples: int) -> 
     seen = Counter(replace(TURN, examples=n, num_examples=num_examples, epochs=epochs).epoch for n in range(num_examples))
     assert set(seen) == set(range(1, epochs + 1))
     assert max(seen.values()) - min(seen.values()) <= 1
+
+
+@given(st.integers(1, 400), st.integers(1, 50), st.data())
+def test_epochs_of_so_many_examples_end_where_they_should(num_examples: int, epoch_examples: int, data: st.DataObject) -> None:
+    examples = data.draw(st.integers(0, num_examples - 1))
+    epochs = math.ceil(num_examples / epoch_examples)
+    turn = replace(TURN, examples=examples, num_examples=num_examples, epochs=epochs, epoch_examples=epoch_examples)
+    assert turn.epoch == 1 + examples // epoch_examples
+    assert 1 <= turn.epoch <= epochs
