@@ -109,22 +109,25 @@ class Study:
             by_hand: config path -> value that holds in every row, whatever the row says.
 
         Raises:
-            ConfigError: the row's settings do not fit, or its share of the budget is less than an example a report.
+            ConfigError: the row's settings do not fit.
         """
         teachers = {f"{_TEACHERS}.{task}": f"{TEACHER_ROW}{name}" for task, name in row.teachers.items()}
         settings = {**self.settings, **row.settings, **teachers}
         if base.budget_examples is not None:
-            settings["budget_examples"] = self._budget(row, base.budget_examples, base.num_reports)
+            settings["budget_examples"] = max(base.num_reports, round(base.budget_examples * self.share(row)))
         config = TrialConfig.parse(assign(base.to_tree(), settings))
         return config.override({path: value for path, value in by_hand.items() if path != "budget_examples"})
 
-    def _budget(self, row: StudyRow, longest: int, num_reports: int) -> int:
-        examples = round(longest * self.share(row))
-        if examples < num_reports:
-            enough = math.ceil(num_reports / self.share(row))
-            rule = "num_reports <= its share of the examples must hold"
-            raise ConfigError([f"{rule}, but got {num_reports} and {examples}; --budget {enough} is enough"])
-        return examples
+    def too_small(self, base: TrialConfig) -> list[str]:
+        """A sentence for each row whose share of the budget is less than an example a report, with a budget that is enough."""
+        out = []
+        for row in self.rows if base.budget_examples is not None else ():
+            examples = round(base.budget_examples * self.share(row))  # type: ignore[operator]
+            if examples < base.num_reports:
+                got = f"num_reports <= its share of the examples must hold, but got {base.num_reports} and {examples}"
+                enough = math.ceil(base.num_reports / self.share(row))
+                out.append(f"study {self.name}: row {row.name}: {got}; --budget {enough} is enough")
+        return out
 
     def only(self, names: Iterable[str]) -> "Study":
         """The study with some of its rows, and those that teach them; each row's config is what it is in the whole table.

@@ -23,7 +23,7 @@ from trainables.parts import ConfigError, Problems
 from trainables.paths import assign, assign_known, values_at
 from trainables.teacher_files import TeacherFiles, find_teachers
 
-_TEACHER = "teacher"
+_TEACHER = "teacher "
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Inputs:
     @property
     def hashes(self) -> dict[str, str]:
         """See `hashes_of`."""
-        return hashes_of(self.store, self.teachers)
+        return hashes_of(self.config, self.store, self.teachers)
 
 
 def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
@@ -121,42 +121,38 @@ def resolve(config: TrialConfig, store: TokenStore) -> TrialConfig:
     return config.model_copy(update={"budget_examples": budget})
 
 
-def hashes_of(store: TokenStore, teachers: Mapping[str, TeacherFiles]) -> dict[str, str]:
-    """File -> sha256 of all data, `teacher FOLDER` -> sha256 of each teacher: what must stay as it is while a search lasts."""
-    return {**store.hashes, **{f"{_TEACHER} {teacher.folder}": teacher.sha256 for teacher in teachers.values()}}
+def hashes_of(config: TrialConfig, store: TokenStore, teachers: Mapping[str, TeacherFiles]) -> dict[str, str]:
+    """File -> sha256 of all data, `teacher FOLDER` -> sha256 of each teacher: what must stay as it is while a search lasts.
+
+    A teacher goes by its name in the config, so that a link to another one does not pass for a new name.
+    """
+    named = config.objective.distill.teachers
+    return {**store.hashes, **{f"{_TEACHER}{named[task]}": teacher.sha256 for task, teacher in teachers.items()}}
 
 
-def check_unchanged(
-    store: TokenStore,
-    files: EncoderFiles,
-    teachers: Mapping[str, TeacherFiles],
-    *,
-    data_hashes: Mapping[str, str] | None,
-    encoder_sha256: str | None,
-) -> None:
+def is_teacher(name: str) -> bool:
+    """Whether a name in `hashes_of` is that of a teacher."""
+    return name.startswith(_TEACHER)
+
+
+def check_unchanged(inputs: Inputs, *, data_hashes: Mapping[str, str] | None, encoder_sha256: str | None) -> None:
     """Compares what was opened with what a search began with.
 
     Args:
-        store: tokens of the data.
-        files: of the encoder.
-        teachers: of the tasks that have one.
+        inputs: of the trial.
         data_hashes: as `hashes_of` gives them and as they must be, also of what other trials of the search read; None: any.
+            A teacher that does not stand there is a row of the search's own.
         encoder_sha256: of the weights as it must be; None: any.
 
     Raises:
         ConfigError: names each file that is another one, with both hashes.
     """
-    weights, now = str(files.weights), hashes_of(store, teachers)
-    problems = []
+    weights, problems = str(inputs.files.weights), []
     if data_hashes is not None:
-        rows_of_study = {name for name in now.keys() - data_hashes if name.startswith(f"{_TEACHER} ")}  # trained by the search
-        problems = changed_sums(
-            {name: data_hashes[name] for name in data_hashes if name in now},
-            {name: now[name] for name in now if name not in rows_of_study},
-            "data",
-        )
+        now = {name: sum_ for name, sum_ in inputs.hashes.items() if name in data_hashes or not is_teacher(name)}
+        problems = changed_sums({name: data_hashes[name] for name in data_hashes if name in now}, now, "data")
     if encoder_sha256 is not None:
-        problems += changed_sums({weights: encoder_sha256}, {weights: files.weights_sha256}, "weights")
+        problems += changed_sums({weights: encoder_sha256}, {weights: inputs.files.weights_sha256}, "weights")
     if problems:
         raise ConfigError(problems)
 
@@ -164,7 +160,7 @@ def check_unchanged(
 def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -> list[str]:
     """A sentence for each name whose sha256 is another one, or that is there only before or only now."""
     return [
-        f"{name}: the {'weights' if name.startswith(f'{_TEACHER} ') else what} have changed: "
+        f"{name}: the {'weights' if is_teacher(name) else what} have changed: "
         f"sha256 was {before.get(name, 'none')}, is {now.get(name, 'none')}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
@@ -173,7 +169,7 @@ def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -
 
 def with_absolute_paths(config: TrialConfig) -> TrialConfig:
     """The config with all names of folders made absolute: it means the same wherever it is read again."""
-    return config.override(_absolute_places(config.to_tree()))
+    return config.override(_absolute_places(config.to_tree(), config.data.source))
 
 
 def absolute_settings(settings: Mapping[str, Any], base: TrialConfig) -> dict[str, Any]:
@@ -183,30 +179,40 @@ def absolute_settings(settings: Mapping[str, Any], base: TrialConfig) -> dict[st
         settings: to be put into several configs, whether or not they fit `base` alone.
         base: has the source that files of `data.more_rows` lie beside, where `settings` name none.
     """
-    known, _ = assign_known(base.to_tree(), settings)
-    tree = assign(known, _absolute_places(known))
-    return {path: found[0] if (found := _found(tree, path)) else value for path, value in settings.items()}
+    tree, _ = assign_known(base.to_tree(), settings)
+    source = next((name for name in _found(tree, "data.source") if isinstance(name, str)), base.data.source)
+    return {path: _absolute_setting(path, value, base.to_tree(), source) for path, value in settings.items()}
+
+
+def _absolute_setting(path: str, value: Any, tree: dict[str, Any], source: str) -> Any:
+    alone, _ = assign_known(tree, {path: value})
+    alone = assign(alone, _absolute_places(alone, source))
+    return next(iter(_found(alone, path)), value)
+
+
+def _absolute_places(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Config path -> absolute name, for each name of a folder or a file in a config's tree, of which parts may be missing."""
+    named = {"data.source": absolute_source, "encoder.name": absolute_encoder}
+    places: dict[str, Any] = {
+        path: make(name) for path, make in named.items() for name in _found(tree, path) if isinstance(name, str)
+    }
+    for path, names in _entries(tree, "data.more_rows"):
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            places[path] = absolute_files(names, source)
+    teachers = _entries(tree, "objective.distill.teachers")
+    return places | {path: absolute_teacher(folder) for path, folder in teachers if isinstance(folder, str)}
+
+
+def _entries(tree: dict[str, Any], path: str) -> list[tuple[str, Any]]:
+    return [(f"{path}.{key}", value) for part in _found(tree, path) if isinstance(part, dict) for key, value in part.items()]
 
 
 def _found(tree: dict[str, Any], path: str) -> list[Any]:
+    """The values at a path; none where it leads nowhere, which whoever uses the settings tells."""
     try:
         return values_at(tree, path)
-    except ConfigError:  # a path that leads nowhere is told by whoever uses the settings
+    except ConfigError:
         return []
-
-
-def _absolute_places(tree: dict[str, Any]) -> dict[str, Any]:
-    """Config path -> absolute name, for each name of a folder or a file in a config's tree."""
-    data, teachers = tree["data"], tree["objective"]["distill"]["teachers"]
-    places: dict[str, Any] = {}
-    if isinstance(data["source"], str):
-        places["data.source"] = absolute_source(data["source"])
-        files = {f"data.more_rows.{name}": names for name, names in data["more_rows"].items() if isinstance(names, list)}
-        places |= {path: absolute_files(names, data["source"]) for path, names in files.items()}
-    if isinstance(tree["encoder"]["name"], str):
-        places["encoder.name"] = absolute_encoder(tree["encoder"]["name"])
-    named = {name: folder for name, folder in teachers.items() if isinstance(folder, str)}
-    return places | {f"objective.distill.teachers.{name}": absolute_teacher(folder) for name, folder in named.items()}
 
 
 def absolute_source(data: str) -> str:

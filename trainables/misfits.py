@@ -41,18 +41,16 @@ def _reads_apart(task: Task, encoder: EncoderConfig) -> bool:
     return task.is_pair and encoder.pair_encoding == "bi"
 
 
+def _why_not_apart(task: Task) -> str:
+    return f"{task.name} {'needs encoder.pair_encoding=bi, but got cross' if task.is_pair else 'is a task of single sentences'}"
+
+
 def _of_head(task: Task, head: HeadConfig, encoder: EncoderConfig) -> Iterator[str]:
-    where, apart = f"heads.{task.name}", encoder.pair_encoding
+    where = f"heads.{task.name}"
     if head.of_two_sentences and not _reads_apart(task, encoder):
-        yield (
-            f"{where}.kind={head.kind} compares two sentences that are read apart: it needs a task of pairs and "
-            f"encoder.pair_encoding=bi, but got {apart}"
-        )
+        yield f"{where}.kind={head.kind} compares two sentences that are read apart: {_why_not_apart(task)}"
     if head.concatenation == "u_v" and not _reads_apart(task, encoder):
-        yield (
-            f"{where}.concatenation=u_v is of two sentences that are read apart: it needs a task of pairs and "
-            f"encoder.pair_encoding=bi, but got {apart}"
-        )
+        yield f"{where}.concatenation=u_v is of two sentences that are read apart: {_why_not_apart(task)}"
     if head.kind in ("cosine", "compress_expand") and task.target != "score":
         yield f"{where}.kind={head.kind} gives a score, but {task.name} asks for {task.target}"
     if head.kind == "conv1d" and _reads_apart(task, encoder):

@@ -73,8 +73,7 @@ class TrialSession:
         say: Callable[[str], object] | None = None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
-        found = self.trainer.store, self.trainer.files, self.trainer.teachers
-        check_unchanged(*found, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
+        check_unchanged(self.trainer.inputs, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
         self._syncing: Future[None] | None = None
         self.folder = folder
         self._say = say

@@ -68,6 +68,7 @@ class Trainer:
         token_store: tokens of `config.data` under `config.encoder`, where they are open already.
 
     Attributes:
+        inputs: what it started from.
         config: the resolved config: `budget_examples` is filled in.
         history: all reports so far, the first one first.
         applied: what the first step really trained with (see `trainables.applied`); None before it.
@@ -77,7 +78,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrialConfig, *, token_store: TokenStore | None = None) -> None:
-        inputs = open_inputs(config, token_store)
+        self.inputs = inputs = open_inputs(config, token_store)
         self.config, self.files, self.store = inputs.config, inputs.files, inputs.store
         self.history: list[Metrics] = []
         self.applied: dict[str, Any] | None = None
@@ -376,13 +377,15 @@ class Trainer:
         self.history, self.applied = state["history"], state.get("applied")
 
     def _made_from(self) -> dict[str, dict[str, str]]:
-        """Sums of what the run started from, and the rate that is no setting."""
+        """Sums of what the run started from, and what it does that is no setting and was otherwise before."""
         encoder = {"weights": self.files.weights_sha256, "tokenizer": self.files.tokenizer_sha256}
         made_from = {"data": dict(self.store.hashes), "encoder": encoder}
         if self.teachers:  # checkpoints of runs without are what they were before there were teachers
             made_from["teachers"] = {name: teacher.sha256 for name, teacher in self.teachers.items()}
         if self.loss_weights.log_variances:  # older ones of such runs, whose weights trained at the heads' rate, are refused
             made_from[LOSS_WEIGHTS] = {"peak_lr": f"{LOSS_WEIGHTS_LR:g}"}
+        if any(share < 1 for phase in self.config.phases for share in phase.round_share.values()):  # likewise, not drawn anew
+            made_from["rounds"] = {"shares": "drawn anew"}
         return made_from
 
 

@@ -208,8 +208,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> N
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
         f"search {folder}: {settings.trials} trials of {_what_varies(plan)}, {slots} at once",
-        f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)}; "
-        f"encoder {base.encoder.name}",
+        f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)}; encoder {base.encoder.name}",
         *(
             [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]
             if base.early_dev_share < 1 and base.num_reports > 1

@@ -75,18 +75,19 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
-def standing(record: TrialRecord) -> tuple[int, bool, float, int]:
+def standing(record: TrialRecord) -> tuple[int, bool, bool, float, int]:
     """A key that sorts trials from best to worst.
 
-    Those with their full budget come first, then all that were stopped or may still get there, then failed ones, then those
-    without a report; in each, those that train every task before those that do not, and these by score.  Of equals, the earlier.
+    Trials that may win come first, then failed ones, then those without a report.  Among them those that train every task come
+    first, of these those with their full budget, then all that were stopped or may still get there, each by score.  Of equals,
+    the earlier.
     """
-    score, partly = record.score, not record.trains_every_task
+    score, partly, unfinished = record.score, not record.trains_every_task, record.state != "complete"
     if score is None or not math.isfinite(score):
-        return 3, partly, math.inf, record.number
-    return {"complete": 0, "failed": 2}.get(record.state, 1), partly, -score, record.number
+        return 2, partly, unfinished, math.inf, record.number
+    return int(record.state == "failed"), partly, unfinished, -score, record.number
 
 
 def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The trials that may win, best first: those with a score that did not fail."""
-    return sorted((record for record in records if standing(record)[0] < 2), key=standing)
+    return sorted((record for record in records if standing(record)[0] == 0), key=standing)

@@ -10,7 +10,7 @@ from trainables.config import TrialConfig
 from trainables.config_parts import SAMPLE_SOURCE
 from trainables.data.reading import load_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, changed_sums, open_inputs, with_absolute_paths
+from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
 from tuner.settings import SearchSettings
 
@@ -110,7 +110,10 @@ def check_unchanged(header: Mapping[str, Any], plan: SearchPlan) -> None:
     Raises:
         DataChangedError: names each file, teacher or encoder that is another one.
     """
-    changed = changed_sums(header["data_hashes"], plan.data_hashes, "data")
+    before, now = header["data_hashes"], plan.data_hashes
+    if not any(map(is_teacher, before)):  # an older search did not write down which teachers it has
+        now = {name: sum_ for name, sum_ in now.items() if not is_teacher(name)}
+    changed = changed_sums(before, now, "data")
     encoder = f"encoder {plan.base.encoder.name}"
     changed += changed_sums(
         {encoder: header.get("encoder_sha256", plan.encoder_sha256)}, {encoder: plan.encoder_sha256}, "weights"

@@ -41,6 +41,7 @@ def prepare_study(
     assert study is not None
     rows = (replace(row, settings=absolute_settings(row.settings, inputs.config)) for row in study.rows)
     study = replace(study, rows=tuple(rows))
+    problems.add(*study.too_small(inputs.config))
     space = study_space(study, settings.seeds, absolute_settings(by_hand, inputs.config))
     return _study_plan(settings, space, inputs, problems)
 

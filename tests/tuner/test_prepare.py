@@ -356,7 +356,11 @@ def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, t
         weights = bytearray((teacher / change).read_bytes())
         weights[-1] ^= 1
         (teacher / change).write_bytes(weights)
+    ledger = Ledger.open(folder)
     with pytest.raises(DataChangedError) as caught:
         prepare_resume(folder, {}, None, Problems())
+    hashes = {name: digest for name, digest in ledger.header["data_hashes"].items() if not name.startswith("teacher ")}
+    ledger.set_header("data_hashes", hashes)
+    prepare_resume(folder, {}, None, Problems())  # of a search that did not write them down, nobody knows
     [problem] = caught.value.problems
     assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")

@@ -51,7 +51,7 @@ class Objective:
         self._smart = partial(smart_terms, config=config.smart)
 
     def terms_of(self, task: Task) -> dict[str, Term]:
-        """By name what a call computes of a task, and nothing else: `loss` and the terms that are on, in the order of the sum.
+        """By name what a call adds up of a task, and nothing else: `loss` and the terms that are on, in the order of the sum.
 
         `distill` comes to batches with outputs of a teacher alone.
         """

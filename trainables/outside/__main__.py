@@ -81,7 +81,7 @@ def main(  # noqa: PLR0917 - a command line
         else:
             chosen, classes = _label(request, label_with, per_label or LABELLED_PER_LABEL, shots, chance)
         if not len(chosen):
-            raise ConfigError([f"{texts}: no text can be chosen: {_NONE_OF_THAT_LENGTH}"])
+            raise ConfigError([f"{texts}: no text can be chosen: {_why_none(request)}"])
         write_rows(out, request.task, [request.texts.texts[number] for number in chosen], classes.tolist())
     except ValueError as error:
         raise _exit(str(error), EXIT_MISTAKE) from None
@@ -111,6 +111,10 @@ def _choose(request: Request, choose: str, per_label: int | None, chance: np.ran
         vectors, own_vectors = _embed(request)
         chosen = choose_nearest(vectors, texts.labels, own_vectors, own_labels, per_label or NEAREST_PER_LABEL)
     return chosen, texts.labels[chosen]
+
+
+def _why_none(request: Request) -> str:
+    return _NONE_OF_THAT_LENGTH if request.texts.texts else f"all are rows of {request.task.name} already, or empty"
 
 
 def _total(request: Request, per_label: int | None) -> int:
