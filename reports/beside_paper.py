@@ -7,9 +7,10 @@ the rows' ranks are compared, by Spearman's correlation: 1 the same order, 0 non
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -23,6 +24,8 @@ from tuner.records import TrialRecord
 from tuner.search_folder import is_live
 
 OVERALL = "overall"
+_NO_DEPARTURE = ("budget_examples", "num_reports", "early_dev_share", "num_threads", "data.source")
+"""Settings by hand that say nothing of how a row is trained, or are told elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,22 @@ def read_beside_paper(folder: Path) -> BesidePaper:
     space = parse_space(ledger.header["space"]) if "space" in ledger.header else None
     if not isinstance(space, StudySpace):
         raise LedgerError(f"{folder}: this search has no study, so there is no paper to hold it against (tuner.search --study)")
-    return compare(space.study, ledger.records(live=is_live(folder)))
+    compared = compare(space.study, ledger.records(live=is_live(folder)))
+    return replace(compared, departures=(*departures_of_search(space, ledger.header.get("base") or {}), *compared.departures))
+
+
+def departures_of_search(space: StudySpace, base: Mapping[str, Any]) -> list[str]:
+    """What differs from the paper by this search's own settings: how many examples, and what was set by hand in every row.
+
+    Args:
+        space: of the study.
+        base: the search's config under the rows, as plain values; its budget is that of the table's longest row.
+    """
+    out, budget, longest = [], base.get("budget_examples"), space.study.longest
+    if budget is not None and budget != longest:
+        out.append(f"the longest row sees {budget:,} examples here" + (f", {longest:,} there" if longest else ""))
+    by_hand = [f"{path}={value}" for path, value in space.by_hand.items() if path not in _NO_DEPARTURE]
+    return out + ([f"set by hand in every row: {', '.join(by_hand)}"] if by_hand else [])
 
 
 def compare(study: Study, records: Sequence[TrialRecord]) -> BesidePaper:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
-from reports.beside_paper import compare, plain, rank_correlation
+from reports.beside_paper import compare, departures_of_search, plain, rank_correlation
 from reports.leaderboard import app
 from search_spaces.space import Space
 from search_spaces.study import ROW, SEED, Study, StudyRow, study_space
@@ -126,3 +126,15 @@ def test_a_search_without_a_study_has_no_paper(tmp_path: Path) -> None:
 def test_a_table_keeps_the_paper_s_order() -> None:
     turned = replace(STUDY, rows=tuple(reversed(STUDY.rows)))
     assert [row.title for row in compare(turned, []).rows] == ["Three", "Two", "One"]
+
+
+def test_what_the_search_itself_makes_differ_is_told() -> None:
+    by_hand = {"optimizer.lr": 1e-4, "num_reports": 1}
+    rows = (replace(STUDY.rows[0], examples=2_000_000), *STUDY.rows[1:])
+    space = study_space(replace(STUDY, rows=rows), 1, by_hand)
+    assert departures_of_search(space, {"budget_examples": 8000}) == [
+        "the longest row sees 8,000 examples here, 2,000,000 there",
+        "set by hand in every row: optimizer.lr=0.0001",
+    ]
+    assert departures_of_search(study_space(STUDY, 1), {"budget_examples": 8000}) == ["the longest row sees 8,000 examples here"]
+    assert departures_of_search(study_space(replace(STUDY, rows=rows), 1), {"budget_examples": 2_000_000}) == []
