@@ -31,7 +31,7 @@ def misfits(
     out += _of_encoder(tasks, encoder, heads)
     for number, phase in enumerate(phases):
         out += _of_phase(f"phases.{number}", phase, encoder, heads, balancing)
-    out += _of_all_phases(phases, encoder, balancing)
+    out += _of_all_phases(phases, tasks, encoder, balancing)
     out += _of_weights([task for task in tasks.names if any(task in phase.tasks for phase in phases)], objective, balancing)
     out += _of_data(data)
     return out
@@ -111,14 +111,26 @@ def _of_phase(
         )
 
 
-def _of_all_phases(phases: Sequence[PhaseConfig], encoder: EncoderConfig, balancing: BalancingConfig) -> Iterator[str]:
+def _of_all_phases(
+    phases: Sequence[PhaseConfig], tasks: TaskSet, encoder: EncoderConfig, balancing: BalancingConfig
+) -> Iterator[str]:
     mixed = [phase for phase in phases if len(phase.tasks) > 1 and phase.task_schedule == "sum_of_losses"]
     if balancing.gradients == "pcgrad" and all(len(phase.tasks) == 1 for phase in phases):
         yield "balancing.gradients=pcgrad changes nothing: each phase trains one task alone"
     if balancing.gradients == "pcgrad" and mixed and all(phase.trainable == "heads" for phase in mixed):
         yield "balancing.gradients=pcgrad changes nothing: steps of several tasks train heads alone, which share no weights"
+    if balancing.gradients == "pcgrad" and mixed and not any(_share_an_encoder(phase, tasks, encoder) for phase in mixed):
+        yield (
+            f"balancing.gradients=pcgrad changes nothing beside encoder.copies={encoder.copies}: no two tasks "
+            "of one step share an encoder"
+        )
     if encoder.lora.rank and all(phase.trainable == "heads" for phase in phases):
         yield f"encoder.lora.rank={encoder.lora.rank} changes nothing: each phase trains heads alone (phases.*.trainable=heads)"
+
+
+def _share_an_encoder(phase: PhaseConfig, tasks: TaskSet, encoder: EncoderConfig) -> bool:
+    kinds = [task.is_pair for task in tasks.tasks if task.name in phase.tasks]
+    return encoder.copies == "one" or len(set(kinds)) < len(kinds)
 
 
 def _of_weights(trained: Sequence[str], objective: ObjectiveConfig, balancing: BalancingConfig) -> Iterator[str]:

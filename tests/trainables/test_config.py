@@ -193,6 +193,7 @@ def test_a_broken_rule_is_told_with_its_place_and_value(assignments: dict[str, A
 READ_APART = {"encoder.pair_encoding": "bi"}
 PCGRAD = {"balancing.gradients": "pcgrad"}
 SMART = {"objective.smart.enabled": True}
+TWO_ENCODERS = {"encoder.copies": "singles_and_pairs"}
 JOINT = {"task_schedule": "sum_of_losses"}
 WHOLE_DATASETS = {"task_schedule": "whole_dataset_round_robin"}
 HEADS_ALONE = {"trainable": "heads"}
@@ -219,6 +220,10 @@ HEADS_ALONE = {"trainable": "heads"}
         (
             {**PCGRAD, "phases": [{"tasks": ["qqp"], "share": 0.5}, {**JOINT, **HEADS_ALONE, "share": 0.5}]},
             "balancing.gradients=pcgrad changes nothing: steps of several tasks train heads alone",
+        ),
+        (
+            {**PCGRAD, **TWO_ENCODERS, "phases": [{**JOINT, "tasks": ["sst", "sts"]}]},
+            "balancing.gradients=pcgrad changes nothing beside encoder.copies=singles_and_pairs: no two tasks",
         ),
         ({"encoder.lora.rank": 4, "phases": [HEADS_ALONE]}, "encoder.lora.rank=4 changes nothing: each phase trains heads alone"),
         ({**SMART, "objective.smart.noise_std": 0.0}, "objective.smart: noise_std > 0 must hold where step_size > 0"),
@@ -255,6 +260,7 @@ def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], pr
         {**READ_APART, "objective.contrastive.weights.qqp": 1.0, "objective.contrastive.weights.sts": 0.5},
         {"balancing.gradients": "pcgrad", "phases.0.task_schedule": "sum_of_losses"},
         {**PCGRAD, "phases": [{"tasks": ["qqp"], "share": 0.5}, {**JOINT, "share": 0.5}]},
+        {**PCGRAD, **TWO_ENCODERS, "phases": [JOINT]},
         {**PCGRAD, "phases": [{**JOINT, "share": 0.5}, {**JOINT, **HEADS_ALONE, "share": 0.5}]},
         {"encoder.lora.rank": 4, "phases": [{"share": 0.5}, {**HEADS_ALONE, "share": 0.5}]},
         {**SMART, "objective.smart.noise_std": 0.0, "objective.smart.step_size": 0.0},
