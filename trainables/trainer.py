@@ -135,7 +135,7 @@ class Trainer:
             `loss` (weighted, mean over steps), `loss_sst`, `loss_qqp`, `loss_sts` (of tasks that had a turn; with SMART's term),
             `grad_norm` (of the model's weights; mean, before clipping), with PCGrad `conflict_share` and `gradient_change_sst`
             and so on (means, see `balancing.gradients`), `train_seconds`, `eval_seconds`, `examples_per_second`,
-            `tokens_per_second`; `lr` of the last step; where weights of losses are learnt, `loss_weight_sst` and so on, the
+            `tokens_per_second`; `lr` of the last step; where weights of losses are learnt, `learnt_weight_sst` and so on, the
             factors of the tasks' losses after it (see `LossWeights.learnt`).
 
         Raises:
@@ -160,7 +160,7 @@ class Trainer:
         metrics: Metrics = {"report": len(self.history) + 1, "budget": due}
         metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share, **scores}
         metrics |= summary(results) if results else {key: self.history[-1][key] for key in SUMMARY_KEYS}
-        metrics |= {f"loss_weight_{task}": factor.item() for task, factor in self.loss_weights.learnt().items()}
+        metrics |= {f"learnt_weight_{task}": factor.item() for task, factor in self.loss_weights.learnt().items()}
         metrics |= speed(before, self.position, trained - started, evaluated - trained)
         self.history.append(metrics)
         return dict(metrics)

@@ -28,7 +28,7 @@ _METRICS = (
     *("mean_score", "loss", "lr", "grad_norm", "conflict_share"),
     *("examples_per_second", "tokens_per_second", "train_seconds", "eval_seconds"),
 )
-_KINDS = ("loss_", "gradient_change_")
+_KINDS = ("loss_", "learnt_weight_", "gradient_change_")
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 

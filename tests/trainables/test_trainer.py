@@ -409,7 +409,7 @@ def test_learnt_weights_of_losses_move_for_tasks_with_a_turn_alone(small_config:
     assert learnt["sst"] > 5e-3  # Adam's steps are about the rate, 1e-2 whatever the model's; the losses are above 1/2
     assert learnt["sts"] > 5e-3
     factors = {"sst": math.exp(-learnt["sst"]), "qqp": 1.0, "sts": 0.5 * math.exp(-learnt["sts"])}
-    assert {task: metrics[f"loss_weight_{task}"] for task in factors} == pytest.approx(factors)
+    assert {task: metrics[f"learnt_weight_{task}"] for task in factors} == pytest.approx(factors)
     trainer.save(tmp_path)
     assert (tmp_path / "balancing.safetensors").is_file()
 

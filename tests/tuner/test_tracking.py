@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:s
 BASE = TrialConfig.parse({"encoder": {"name": "tiny"}, "budget_examples": 900, "optimizer": {"warmup_fraction": 0.1}})
 METRICS = {
     **{"sst_accuracy": 0.4, "qqp_accuracy": 0.7, "sts_pearson": 0.5, "loss": 1.5, "loss_sst": 0.5, "lr": 1e-4},
-    **{"conflict_share": 0.3, "gradient_change_sst": -0.1, "loss_weight_sst": 0.8},
+    **{"conflict_share": 0.3, "gradient_change_sst": -0.1, "learnt_weight_sst": 0.8},
 }
 COSTS = {"train_seconds": 2.0, "eval_seconds": 0.5, "examples_per_second": 50.0, "tokens": 900, "checkpoint": {"file": "x"}}
 
