@@ -141,25 +141,28 @@ class Space:
         """What is wrong with the space on this config: empty, paths that lead nowhere, values that the config refuses."""
         if not self.dimensions:
             return [f"space {self.name}: nothing varies; at least one dimension is needed"]
-        out = []
+        misplaced = self._misplaced(base)
+        sound = replace(self, dimensions=tuple(d for d in self.dimensions if d.name not in misplaced))
+        found = [problem for problems in misplaced.values() for problem in problems] + sound._refused_values(base)
+        return [f"space {self.name}: {problem}" for problem in dict.fromkeys(found)]
+
+    def _misplaced(self, base: TrialConfig) -> dict[str, list[str]]:
+        """Names of dimensions -> why they never play a part: paths that lead nowhere, a condition that nothing meets."""
         tree = base.to_tree()
+        out = {dimension.name: list(self._never_met(dimension)) for dimension in self.dimensions}
         for dimension in self.dimensions:
             for path in (dimension.path, *dimension.when):
                 try:
                     values_at(tree, path)
                 except ConfigError as error:
-                    out += error.problems
-        out += self._conditions_never_met()
-        return [f"space {self.name}: {problem}" for problem in out or self._refused_values(base)]
+                    out[dimension.name] += error.problems
+        return {name: problems for name, problems in out.items() if problems}
 
-    def _conditions_never_met(self) -> list[str]:
-        return [
-            f"{dimension.name}: its condition can never be met: {path} is none of {', '.join(map(str, values))}"
-            for dimension in self.dimensions
-            for path, values in dimension.when.items()
-            if (domains := [d.domain for d in self.dimensions if d.path == path])
-            and not any(domain.contains(value) for domain in domains for value in values)
-        ]
+    def _never_met(self, dimension: Dimension) -> Iterator[str]:
+        for path, values in dimension.when.items():
+            domains = [d.domain for d in self.dimensions if d.path == path]
+            if domains and not any(domain.contains(value) for domain in domains for value in values):
+                yield f"{dimension.name}: its condition can never be met: {path} is none of {', '.join(map(str, values))}"
 
     def _refused_values(self, base: TrialConfig) -> list[str]:
         """Pairs find whatever breaks a rule that binds two values, so each end and each choice meets those of all others."""

@@ -181,6 +181,23 @@ def test_what_is_wrong_with_a_space_is_found_before_a_draw(dimensions: tuple[Dim
     assert problem in Space("s", dimensions).problems(BASE)
 
 
+def test_mistakes_of_every_kind_are_told_at_once() -> None:
+    space = Space(
+        "s",
+        (
+            Dimension("optimizer.lrr", Float(0.1, 1)),
+            KIND,
+            Dimension("heads.*.dropout", Float(0, 0.5), when={"heads.*.kind": ("lin",)}),
+            Dimension("data.batch_size", Categorical((0, 8))),
+        ),
+    )
+    assert space.problems(BASE) == [
+        "space s: optimizer.lrr: there is no 'lrr' to set (did you mean lr?)",
+        "space s: heads.*.dropout: its condition can never be met: heads.*.kind is none of lin",
+        "space s: data.batch_size: input should be greater than or equal to 1, but got 0",
+    ]
+
+
 def test_a_good_space_has_no_problems() -> None:
     assert SPACE.problems(BASE) == []
     assert SPACE.problems(BASE.override({"heads.*.kind": "mlp"})) == []
