@@ -38,7 +38,7 @@ def test_lion_s_rate_is_three_to_ten_times_lower() -> None:
     assert all(3 <= adamw_end / lion_end <= 10 for adamw_end, lion_end in ((adamw.low, lion.low), (adamw.high, lion.high)))
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(len(SPACE.starts)))
 def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
     start = SPACE.first_points(BASE)[number]
 
@@ -50,13 +50,14 @@ def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
     assert point == {path: value for path, value in SPACE.starts[number].items() if path in point}
 
 
-def test_the_starts_are_the_papers_settings() -> None:
+def test_the_papers_settings_come_first() -> None:
     configs = [BASE.override({name.partition("@")[0]: v for name, v in start.items()}) for start in SPACE.first_points(BASE)]
-    three_headed, best_fit, studentbert = configs
+    three_headed, best_fit, studentbert, short = configs
     assert (best_fit.optimizer.lr, best_fit.phases[0].task_schedule, best_fit.phases[0].epochs) == (2e-5, "annealed", 6)
     assert studentbert.phases[0].task_schedule == "whole_dataset_round_robin"
     assert studentbert.objective.smart.weights == {"sst": 3.0, "qqp": 3.0, "sts": 3.0}
     assert (three_headed.encoder.pair_encoding, three_headed.heads["sts"].kind) == ("bi", "cosine")
+    assert short.optimizer.lr > max(config.optimizer.lr for config in (three_headed, best_fit, studentbert))
 
 
 def test_a_start_keeps_to_what_is_not_set_by_hand() -> None:
