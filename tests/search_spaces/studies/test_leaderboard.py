@@ -50,9 +50,9 @@ def test_a_start_says_all_that_then_plays_a_part(number: int) -> None:
     assert point == {path: value for path, value in SPACE.starts[number].items() if path in point}
 
 
-def test_the_papers_settings_come_first() -> None:
+def test_the_papers_settings_come_after_one_for_short_searches() -> None:
     configs = [BASE.override({name.partition("@")[0]: v for name, v in start.items()}) for start in SPACE.first_points(BASE)]
-    three_headed, best_fit, studentbert, short = configs
+    short, three_headed, best_fit, studentbert = configs
     assert (best_fit.optimizer.lr, best_fit.phases[0].task_schedule, best_fit.phases[0].epochs) == (2e-5, "annealed", 6)
     assert studentbert.phases[0].task_schedule == "whole_dataset_round_robin"
     assert studentbert.objective.smart.weights == {"sst": 3.0, "qqp": 3.0, "sts": 3.0}
@@ -64,7 +64,7 @@ def test_a_start_keeps_to_what_is_not_set_by_hand() -> None:
     base = BASE.override({"encoder.pair_encoding": "bi"})
     starts = SPACE.without(["encoder.pair_encoding"]).first_points(base)
     assert all("encoder.pair_encoding" not in start for start in starts)
-    assert "objective.contrastive.weights.qqp" in starts[1], "it plays a part now"
+    assert "objective.contrastive.weights.qqp" in starts[2], "it plays a part now"
 
 
 @pytest.mark.parametrize("dimension", SPACE.dimensions, ids=lambda dimension: dimension.name)
