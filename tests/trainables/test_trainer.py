@@ -179,8 +179,6 @@ def test_pcgrad_holds_tasks_apart_that_share_no_encoder(small_config: TrialConfi
     three = Trainer(small_config.override({**TWO_ENCODERS, **joint})).advance()
     assert three["gradient_change_sst"] == 0.0
     assert three["conflict_share"] < 0.34  # of three pairs of tasks one shares an encoder
-    two = Trainer(small_config.override({**TWO_ENCODERS, **joint, "phases.0.tasks": ["sst", "qqp"]})).advance()
-    assert "conflict_share" not in two
 
 
 @pytest.mark.parametrize("frozen_layers", [0, 1])

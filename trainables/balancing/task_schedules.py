@@ -3,7 +3,6 @@
 What is drawn at random is drawn from a generator made of a seed and the step's number.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,8 +106,8 @@ def rows_a_round(num_rows: Mapping[str, int], tasks: Sequence[str], num_examples
 
     A departure from `studentbert`, which trains for many rounds: a phase shorter than one would never reach the last task.
     """
-    share = min(1.0, num_examples / sum(num_rows[task] for task in tasks))
-    return {task: math.ceil(num_rows[task] * share) for task in tasks}
+    all_rows = sum(num_rows[task] for task in tasks)
+    return {task: -(-num_rows[task] * min(num_examples, all_rows) // all_rows) for task in tasks}
 
 
 TASK_SCHEDULES: Mapping[str, TaskSchedule] = {
