@@ -114,20 +114,22 @@ class Study:
         teachers = {f"{_TEACHERS}.{task}": f"{TEACHER_ROW}{name}" for task, name in row.teachers.items()}
         settings = {**self.settings, **row.settings, **teachers}
         if base.budget_examples is not None:
-            settings["budget_examples"] = max(base.num_reports, round(base.budget_examples * self.share(row)))
+            settings["budget_examples"] = max(base.num_reports, self._examples(row, base.budget_examples))
         config = TrialConfig.parse(assign(base.to_tree(), settings))
         return config.override({path: value for path, value in by_hand.items() if path != "budget_examples"})
 
     def too_small(self, base: TrialConfig) -> list[str]:
         """A sentence for each row whose share of the budget is less than an example a report, with a budget that is enough."""
-        out = []
-        for row in self.rows if base.budget_examples is not None else ():
-            examples = round(base.budget_examples * self.share(row))  # type: ignore[operator]
-            if examples < base.num_reports:
+        longest, out = base.budget_examples, []
+        for row in self.rows:
+            if longest is not None and (examples := self._examples(row, longest)) < base.num_reports:
                 got = f"num_reports <= its share of the examples must hold, but got {base.num_reports} and {examples}"
                 enough = math.ceil(base.num_reports / self.share(row))
                 out.append(f"study {self.name}: row {row.name}: {got}; --budget {enough} is enough")
         return out
+
+    def _examples(self, row: StudyRow, longest: int) -> int:
+        return round(longest * self.share(row))
 
     def only(self, names: Iterable[str]) -> "Study":
         """The study with some of its rows, and those that teach them; each row's config is what it is in the whole table.
