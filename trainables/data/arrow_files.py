@@ -36,41 +36,40 @@ def open_or_make(path: Path, open_file: Callable[[], T | None], make: Callable[[
 
 
 def write_arrow(path: Path, schema: pa.Schema, batches: Sequence[pa.RecordBatch], about: Mapping[str, Any]) -> None:
-    """Writes batches of columns, and beside them `about`, plain values, with its own checksum."""
-    text = json.dumps(about).encode()
+    """Writes batches of columns, and with them `about`, plain values: an Arrow IPC stream, then the CRC of its bytes.
+
+    Other readers of Arrow streams stop where the stream ends, so the file is one to them as well.
+    """
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema.with_metadata({"about": text, "crc": str(zlib.crc32(text))})) as writer:
+    with pa.ipc.new_stream(sink, schema.with_metadata({"about": json.dumps(about)})) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    write_atomically(path, bytes(sink.getvalue()))
+    stream = bytes(sink.getvalue())
+    write_atomically(path, stream + _crc(stream))
 
 
 def map_arrow(path: Path, schema: pa.Schema, read: Callable[[pa.RecordBatch], T]) -> tuple[dict[str, Any], list[T]] | None:
     """`about` and what `read` makes of each batch of a file that is mapped into memory.
 
-    None where there is no file, or where layout or `about` are not what was written; columns are not looked at (`checksum`).
+    None where there is no file, where a byte of it is not what was written, or where its columns are others.  All of it
+    is read for that, once: Arrow trusts the lengths that it finds, and one flipped bit in them is a segmentation fault.
     """
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            about = _about(reader.schema, schema)
-            return None if about is None else (about, [read(reader.get_batch(i)) for i in range(reader.num_record_batches)])
-    except (OSError, pa.ArrowException):
+        with pa.memory_map(str(path)) as source:
+            content = source.read_buffer()
+    except OSError:
         return None
-
-
-def _about(found: pa.Schema, expected: pa.Schema) -> dict[str, Any] | None:
-    metadata = found.metadata or {}
-    text = metadata.get(b"about", b"")
-    if not found.equals(expected) or metadata.get(b"crc") != str(zlib.crc32(text)).encode():
+    stream = content.slice(0, max(content.size - _CRC_BYTES, 0))
+    if not stream.size or content.slice(stream.size).to_pybytes() != _crc(stream):
         return None
-    about: dict[str, Any] = json.loads(text)
-    return about
+    with pa.ipc.open_stream(stream) as reader:
+        if not reader.schema.equals(schema):
+            return None
+        return json.loads(reader.schema.metadata[b"about"]), [read(batch) for batch in reader]
 
 
-def checksum(buffers: Sequence[Any]) -> int:
-    """The CRC of buffers end to end, those that are None left out: a torn or flipped file does not pass for a whole one."""
-    crc = 0
-    for buffer in buffers:
-        if buffer is not None:
-            crc = zlib.crc32(buffer, crc)
-    return crc
+_CRC_BYTES = 4
+
+
+def _crc(content: pa.Buffer | bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CRC_BYTES, "little")

