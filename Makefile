@@ -8,7 +8,7 @@ TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 .PHONY: help install search test test-slow check format clean
 
 help:
-	@echo "make search     install, then search the sample corpus (12 trials, about 4 minutes on two cores)"
+	@echo "make search     install, then search the sample corpus (12 trials, two to four minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
 	@echo "make check      ruff, mypy, import-linter"
