@@ -75,6 +75,11 @@ class EncoderConfig(Part):
         "one", description="`singles_and_pairs`: two encoders, for tasks of single sentences and of pairs (best_fit A.4)"
     )
     lora: LoraConfig = LoraConfig()
+    frozen_cache: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="what layers that stand still give is computed once a data set, for all trials of a machine; `auto`: where a "
+        "trial reads every row at least once, or the file is there",
+    )
 
 
 HeadKind = Literal["linear", "mlp", "conv1d", "abs_difference", "abs_difference_linear", "cosine", "compress_expand"]

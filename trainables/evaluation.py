@@ -1,11 +1,13 @@
 """Predictions of a split and how good they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from trainables.data.batching import evaluation_batches
+from trainables.data.frozen_states import FrozenTable
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable
 from trainables.model.multitask import MultitaskModel
@@ -30,7 +32,14 @@ class Evaluation:
     metrics: dict[str, float]
 
 
-def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, share: float = 1.0) -> Evaluation:
+def evaluate(
+    model: MultitaskModel,
+    store: TokenStore,
+    split: Split = "dev",
+    *,
+    share: float = 1.0,
+    frozen: Mapping[str, FrozenTable] | None = None,
+) -> Evaluation:
     """Runs the model over a split, without dropout, and scores it where all tasks have labels.
 
     Args:
@@ -38,6 +47,7 @@ def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, 
         store: tokens of all splits.
         split: what to run over.
         share: how much of it: a part that is the same in every call (see `stratified_part`).
+        frozen: of each task what the encoder's first layers give for the split's rows; None: all is computed.
 
     Raises:
         ValueError: part of a split without labels.
@@ -49,7 +59,7 @@ def evaluate(model: MultitaskModel, store: TokenStore, split: Split = "dev", *, 
             continue
         table = store.table(name, split)
         rows = np.arange(table.num_rows) if share == 1 else stratified_part(table.labels, share)
-        outputs[name] = predict(model, table, task, rows)
+        outputs[name] = predict(model, table, task, rows, frozen=(frozen or {}).get(name))
         if table.labels is not None:
             labels[name] = table.labels[rows]
     by_name = tasks.by_name
@@ -79,7 +89,9 @@ def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:
 
 
 @torch.inference_mode()
-def predict(model: MultitaskModel, table: TokenTable, task: Task, rows: np.ndarray) -> np.ndarray:
+def predict(
+    model: MultitaskModel, table: TokenTable, task: Task, rows: np.ndarray, *, frozen: FrozenTable | None = None
+) -> np.ndarray:
     """The model's raw outputs for some rows of a table, float32 `[num_rows, num_classes]` or `[num_rows]`, in their order."""
     shape = (table.num_rows, task.num_outputs) if task.target == "classes" else (table.num_rows,)
     outputs = np.empty(shape, dtype=np.float32)
@@ -89,6 +101,7 @@ def predict(model: MultitaskModel, table: TokenTable, task: Task, rows: np.ndarr
         pair_encoding=model.config.encoder.pair_encoding,
         max_tokens_per_batch=MAX_TOKENS_PER_BATCH,
         rows=rows,
+        frozen=frozen,
     )
     for numbers, batch in batches:
         outputs[numbers] = model([batch], generator=None)[task.name].cpu().numpy()

@@ -1,10 +1,13 @@
 """Where tritune keeps what it can make again, and writing files that are whole or not there."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def cache_folder() -> Path:
@@ -38,11 +41,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Folders on the way are made.
     """
+    with written_atomically(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """As `write_atomically`, for what is written piece by piece; nothing is left where the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

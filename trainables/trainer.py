@@ -6,7 +6,7 @@ A run that is stopped, saved, loaded and continued gives the numbers of the run 
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,11 @@ from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_
 from trainables.config import TrialConfig
 from trainables.config_parts import PhaseConfig
 from trainables.data.batching import Batch, ExampleStream, gather
-from trainables.data.rows import training_rows
+from trainables.data.frozen_states import FrozenTable
+from trainables.data.rows import Split, training_rows
 from trainables.data.tokens import TokenStore
 from trainables.evaluation import evaluate
+from trainables.frozen import FrozenLayers
 from trainables.inputs import differences, open_inputs
 from trainables.lr_schedules import LR_SCHEDULES
 from trainables.memory import keep_freed_memory
@@ -100,6 +102,7 @@ class Trainer:
             name: training_rows(table.num_rows, data.train_share[name], data.eda.copies[name])
             for name, table in self.tables.items()
         }
+        self.frozen = FrozenLayers(self.config, self.files, self.store, self.rows)
         self.streams = {
             name: ExampleStream(len(rows), seed=(config.seed, SEEDS["order"], index))
             for index, (name, rows) in enumerate(self.rows.items())
@@ -153,7 +156,7 @@ class Trainer:
                 results.append(self._step())
             trained = time.perf_counter()
             dev_share = 1.0 if len(self.history) + 1 == self.config.num_reports else self.config.early_dev_share
-            scores = evaluate(self.model, self.store, share=dev_share).metrics
+            scores = evaluate(self.model, self.store, share=dev_share, frozen=self._frozen("dev")).metrics
             evaluated = time.perf_counter()
         if not math.isfinite(scores["score"]):
             raise Diverged(f"step {self.position.step}: predictions of dev are not finite")
@@ -264,10 +267,19 @@ class Trainer:
     def _next_batch(self, task: str) -> Batch:
         rows = self.rows[task][self.streams[task].take(self.config.data.batch_size)]
         batch = gather(
-            self.tables[task], rows, task=self.config.tasks.by_name[task], pair_encoding=self.config.encoder.pair_encoding
+            self.tables[task],
+            rows,
+            task=self.config.tasks.by_name[task],
+            pair_encoding=self.config.encoder.pair_encoding,
+            frozen=self._frozen("train").get(task),
         )
         outputs = self.teacher_outputs.get(task)
         return batch if outputs is None else replace(batch, teacher=torch.from_numpy(outputs[rows]))
+
+    def _frozen(self, split: Split) -> Mapping[str, FrozenTable]:
+        """What is known of the layers that have stood still so far, by task."""
+        start, end = self._ends_of_phase()
+        return self.frozen.tables(self.model, self.position.phase, end - start, split)
 
     def _measure(
         self, loss: Tensor, losses: dict[str, Tensor], grad_norm: Tensor, diagnostics: dict[str, Tensor], *, lr: float

@@ -1,15 +1,16 @@
 """Arrow IPC files in the cache: made once a machine, mapped into memory by every trial, and found out where they are damaged."""
 
+import io
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 from filelock import FileLock
 
-from trainables.files import write_atomically
+from trainables.files import written_atomically
 
 T = TypeVar("T")
 
@@ -40,12 +41,12 @@ def write_arrow(path: Path, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
 
     Other readers of Arrow streams stop where the stream ends, so the file is one to them as well.
     """
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema.with_metadata({"about": json.dumps(about)})) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    stream = bytes(sink.getvalue())
-    write_atomically(path, stream + _crc(stream))
+    with written_atomically(path) as file:
+        summed = _Summed(file)
+        with pa.ipc.new_stream(summed, schema.with_metadata({"about": json.dumps(about)})) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        file.write(_packed(summed.crc))
 
 
 def map_arrow(path: Path, schema: pa.Schema, read: Callable[[pa.RecordBatch], T]) -> tuple[dict[str, Any], list[T]] | None:
@@ -60,7 +61,7 @@ def map_arrow(path: Path, schema: pa.Schema, read: Callable[[pa.RecordBatch], T]
     except OSError:
         return None
     stream = content.slice(0, max(content.size - _CRC_BYTES, 0))
-    if not stream.size or content.slice(stream.size).to_pybytes() != _crc(stream):
+    if not stream.size or content.slice(stream.size).to_pybytes() != _packed(zlib.crc32(stream)):
         return None
     with pa.ipc.open_stream(stream) as reader:
         if not reader.schema.equals(schema):
@@ -71,5 +72,20 @@ def map_arrow(path: Path, schema: pa.Schema, read: Callable[[pa.RecordBatch], T]
 _CRC_BYTES = 4
 
 
-def _crc(content: pa.Buffer | bytes) -> bytes:
-    return zlib.crc32(content).to_bytes(_CRC_BYTES, "little")
+def _packed(crc: int) -> bytes:
+    return crc.to_bytes(_CRC_BYTES, "little")
+
+
+class _Summed(io.RawIOBase):
+    """A file to write to, and the CRC of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.crc = 0
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.crc = zlib.crc32(content, self.crc)
+        return self._file.write(content)

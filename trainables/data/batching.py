@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from trainables.data.frozen_states import FrozenStates, FrozenTable
 from trainables.data.tokens import TokenTable
 from trainables.tasks import Task
 
@@ -27,6 +28,7 @@ class Batch:
         num_examples: rows in the batch.
         labels: float32 `[num_examples]`, or None.
         teacher: a teacher's raw outputs for the rows, float32 `[num_examples, num_classes]` or `[num_examples]`, or None.
+        frozen: what the encoder's first layers give, where that is known; None: it is computed.
     """
 
     task: Task
@@ -36,9 +38,12 @@ class Batch:
     num_examples: int
     labels: torch.Tensor | None
     teacher: torch.Tensor | None = None
+    frozen: FrozenStates | None = None
 
 
-def gather(table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: PairEncoding) -> Batch:
+def gather(
+    table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: PairEncoding, frozen: FrozenTable | None = None
+) -> Batch:
     """The batch of the given rows, in their order.
 
     Args:
@@ -46,26 +51,32 @@ def gather(table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: Pa
         rows: integer `[num_examples]`, numbers of rows of `table`; a row may stand more than once.
         task: whose rows they are.
         pair_encoding: how pairs are read; nothing to a task of single sentences.
+        frozen: what the encoder's first layers give for rows of the same table; None: nothing is known.
     """
-    starts = table.offsets[rows]
-    row_lengths = table.offsets[rows + 1] - starts
+    lengths = table.offsets[rows + 1] - table.offsets[rows]
     first_lengths = table.first_lengths[rows].astype(np.int64)
+    num_examples, starts = len(rows), np.zeros(len(rows), dtype=np.int64)  # of each sequence in its row
     if task.is_pair and pair_encoding == "bi":
-        starts = np.concatenate([starts, starts + first_lengths])
-        lengths = np.concatenate([first_lengths, row_lengths - first_lengths])
-        first_lengths = lengths
-    else:
-        lengths = row_lengths
-    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    token_ids = table.tokens[np.repeat(starts, lengths) + places].astype(np.int64)
+        rows, starts = np.concatenate([rows, rows]), np.concatenate([starts, first_lengths])
+        lengths = first_lengths = np.concatenate([first_lengths, lengths - first_lengths])
+    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each token in its sequence
+    rows_of_tokens, places_in_rows = np.repeat(rows, lengths), np.repeat(starts, lengths) + places
+    token_ids = table.tokens[table.offsets[rows_of_tokens] + places_in_rows].astype(np.int64)
     segment_ids = (places >= np.repeat(first_lengths, lengths)).astype(np.int64)
+    if frozen is None:
+        states = None
+    elif frozen.pooled:
+        states = frozen.take(rows, np.arange(len(rows)) // num_examples)
+    else:
+        states = frozen.take(rows_of_tokens, places_in_rows)
     return Batch(
         task=task,
         token_ids=torch.from_numpy(token_ids),
         segment_ids=torch.from_numpy(segment_ids),
         lengths=lengths,
-        num_examples=len(rows),
-        labels=None if table.labels is None else torch.from_numpy(table.labels[rows]),
+        num_examples=num_examples,
+        labels=None if table.labels is None else torch.from_numpy(table.labels[rows[:num_examples]]),
+        frozen=states,
     )
 
 
@@ -116,6 +127,7 @@ def evaluation_batches(
     pair_encoding: PairEncoding,
     max_tokens_per_batch: int,
     rows: np.ndarray | None = None,
+    frozen: FrozenTable | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every row of `rows` (None: of the table) once, by length, in batches of at most `max_tokens_per_batch` tokens.
 
@@ -133,5 +145,5 @@ def evaluation_batches(
     while start < len(order):
         tokens_before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, tokens_before + max_tokens_per_batch, side="right")))
-        yield order[start:stop], gather(table, order[start:stop], task=task, pair_encoding=pair_encoding)
+        yield order[start:stop], gather(table, order[start:stop], task=task, pair_encoding=pair_encoding, frozen=frozen)
         start = stop

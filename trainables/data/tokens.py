@@ -66,6 +66,14 @@ class TokenTable:
         """The rows' names, made into a list at each call."""
         return list(self._ids.to_pylist())
 
+    def sha256(self) -> str:
+        """The sha256, in hex, of what a model reads of the rows: tokens, and where rows and their first sentences end."""
+        total = hashlib.sha256()
+        for column in (self.tokens, self.offsets, self.first_lengths):
+            total.update(f"{column.dtype.str} {len(column)} ".encode())
+            total.update(column.data)
+        return total.hexdigest()
+
     @property
     def num_rows(self) -> int:
         """How many rows there are."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trainables.config_parts import LoraConfig
+from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import draw_mask, dropout
@@ -144,6 +145,7 @@ class Encoder(nn.Module):
         embeddings: Tensor | None = None,
         cls_positions: np.ndarray | None = None,
         first_tokens_only: bool = False,
+        frozen: FrozenStates | None = None,
     ) -> Hidden:
         """Hidden states of sequences that lie end to end.
 
@@ -155,17 +157,28 @@ class Encoder(nn.Module):
             embeddings: `[total_tokens, hidden]` instead of what `embed` gives (SMART perturbs it).
             cls_positions: int64 `[num_sequences]` on the CPU, which token of each sequence is its [CLS]; None: the first of all.
             first_tokens_only: give the states of the [CLS] tokens alone; the same numbers, without most of the last layer's work.
+            frozen: what the first layers give for these tokens, not pooled, not of all layers; None: all are computed.
         """
-        if embeddings is None:
-            embeddings = self.embed(token_ids, segment_ids, lengths)
-        plan = plan_attention(lengths, self.num_heads, embeddings.device)
+        if frozen is not None:
+            states = frozen.values
+        else:
+            given = self.embed(token_ids, segment_ids, lengths) if embeddings is None else embeddings
+            states = dropout(given, self.dropout, None if self.frozen_layers else generator)
+        plan = plan_attention(lengths, self.num_heads, states.device)
         cls_rows = np.cumsum(lengths) - lengths + (0 if cls_positions is None else cls_positions)
-        first_tokens = torch.from_numpy(cls_rows).to(embeddings.device) if first_tokens_only else None
-        states = dropout(embeddings, self.dropout, None if self.frozen_layers else generator)
-        for number, layer in enumerate(self.layers, start=1):
-            rows = first_tokens if number == len(self.layers) else None
-            states = layer(states, plan, None if number <= self.frozen_layers else generator, rows)
+        first_tokens = torch.from_numpy(cls_rows).to(states.device) if first_tokens_only else None
+        for number in range(0 if frozen is None else frozen.num_layers, len(self.layers)):
+            rows = first_tokens if number + 1 == len(self.layers) else None
+            states = self.layers[number](states, plan, None if number < self.frozen_layers else generator, rows)
         return hidden_of(states, np.ones_like(lengths)) if first_tokens_only else hidden_of(states, lengths, cls_positions)
+
+    def first_layers(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray, num_layers: int) -> Tensor:
+        """What embeddings and the first `num_layers` layers give without dropout, `[total_tokens, hidden]`."""
+        states = self.embed(token_ids, segment_ids, lengths)
+        plan = plan_attention(lengths, self.num_heads, states.device)
+        for layer in self.layers[:num_layers]:
+            states = layer(states, plan, None, None)
+        return states
 
     def embed(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray) -> Tensor:
         """The embedding layer's output, after its layer norm and before its dropout: `[total_tokens, hidden]`."""

@@ -1,6 +1,7 @@
 """The model of a trial: one encoder, or one for single sentences and one for pairs, and a head for each task."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.data.batching import Batch
+from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_files import EncoderFiles
 from trainables.model.encoder import Encoder
 from trainables.model.heads import ConvolutionHead, Head, build_head, pair_features
-from trainables.model.hidden import Hidden
+from trainables.model.hidden import Hidden, hidden_of
 from trainables.model.lora import LORA_FILE, adapters
+from trainables.model.pooling import POOLINGS
 from trainables.tasks import Task
 
 ENCODER, ENCODER_PAIRS = "encoder", "encoder_pairs"
@@ -137,15 +140,47 @@ class MultitaskModel(nn.Module):
     def _read(
         self, encoder: Encoder, batches: Sequence[Batch], generator: torch.Generator | None, embeddings: Tensor | None
     ) -> list[Hidden]:
-        """The states of each batch, from one pass of their encoder."""
+        """The states of each batch, from one pass of their encoder, or of those of its layers whose outputs are not known."""
+        known = [batch.frozen for batch in batches if batch.frozen is not None]
+        assert len(known) in (0, len(batches)), "of one step's batches all are known as far as the others, or none"
+        if known and known[0].num_layers == len(encoder.layers):
+            return [self._hidden_of(batch, states) for batch, states in zip(batches, known, strict=True)]
         hidden: Hidden = encoder(
             *self._joined(batches),
             generator=generator,
             embeddings=embeddings,
             cls_positions=self._cls_positions(batches),
             first_tokens_only=all(self._reads_first_tokens(batch.task) for batch in batches),
+            frozen=_joined_states(known, self.device),
         )
         return hidden.split([batch.lengths for batch in batches])
+
+    def _hidden_of(self, batch: Batch, states: FrozenStates) -> Hidden:
+        """The last layer's states as the encoder would give them; pooled ones stand for sequences of one token."""
+        values = states.values.to(self.device)
+        if states.pooled:
+            return hidden_of(values, np.ones_like(batch.lengths))
+        return hidden_of(values, batch.lengths, self._cls_positions([batch]))
+
+    def frozen_pooling(self, task: Task) -> str | None:
+        """By which pooling an encoder's outputs may be kept where all of it stands still; None: every token is needed."""
+        config = self.config.heads[task.name]
+        pooling = config.pooling or self.config.encoder.pooling
+        return None if config.kind == "conv1d" or pooling == "attention" else pooling
+
+    @torch.inference_mode()
+    def frozen_states(self, batch: Batch, num_layers: int) -> Tensor:
+        """What the first layers of its encoder give for a batch, without dropout.
+
+        Returns:
+            `[total_tokens, hidden]`; where that is all layers and `frozen_pooling` names a pooling `[num_sequences, hidden]`.
+        """
+        encoder = self.encoders[self._encoder_of(batch.task)]
+        pooling = self.frozen_pooling(batch.task)
+        if num_layers < len(encoder.layers):
+            return encoder.first_layers(*self._joined([batch]), num_layers)
+        [hidden] = self._read(encoder, [batch], None, None)
+        return hidden.states if pooling is None else POOLINGS[pooling](encoder.hidden_size)(hidden)
 
     def _cls_positions(self, batches: Sequence[Batch]) -> np.ndarray | None:
         """Where each sequence's [CLS] is: of two, single sentences have the first, pairs the second (studentbert, appendix A)."""
@@ -218,6 +253,13 @@ class MultitaskModel(nn.Module):
     def load_heads(self, file: Path) -> None:
         """Fills the heads' weights alone."""
         self.heads.load_state_dict(load_file(file))
+
+
+def _joined_states(states: Sequence[FrozenStates], device: torch.device) -> FrozenStates | None:
+    """Those of several batches, end to end; None where there are none."""
+    if not states:
+        return None
+    return replace(states[0], values=torch.cat([part.values for part in states]).to(device))
 
 
 def _of_batches(embeddings: Tensor, batches: Sequence[Batch], numbers: Sequence[int]) -> Tensor:
