@@ -17,6 +17,7 @@ from trainables.config_parts import (
     ObjectiveConfig,
     OptimizerConfig,
     PhaseConfig,
+    Precision,
 )
 from trainables.misfits import misfits
 from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
@@ -41,6 +42,11 @@ class TrialConfig(Part):
         0.25, gt=0, le=1, description="fixed stratified share of dev that reports before the last are scored on; the last: all"
     )
     num_threads: int = Field(1, ge=1, le=1024, description="CPU threads of torch; another number changes the last digits")
+    precision: Precision = Field(
+        "fp32",
+        description="in which numbers the encoder multiplies; `tf32`: on a GPU, elsewhere as fp32; `bf16`: by autocast, weights "
+        "stay fp32; `auto`: the fastest of them, if it is 1.2 times as fast as fp32, by a probe of the machine",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of initialisation, order of rows, dropout and noise")
 
     @field_validator("tasks", mode="before")

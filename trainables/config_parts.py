@@ -15,6 +15,8 @@ TEACHER_ROW = "row:"
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Pooling = Literal["cls", "mean", "max", "attention"]
+KnownPrecision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
 TaskSchedule = Literal["sum_of_losses", "round_robin", "random", "annealed", "whole_dataset_round_robin"]
 
 

@@ -5,9 +5,13 @@ import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+from filelock import FileLock
+
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -59,6 +63,27 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+
+
+def open_or_make(path: Path, open_file: Callable[[], T | None], make: Callable[[], T | None]) -> T:
+    """What is in a file, which is made first where it is not there or is damaged.
+
+    Of processes that start at once, one makes it and the others wait.
+
+    Args:
+        path: of the file; folders on the way are made.
+        open_file: gives what it holds; None where it does not hold what it should.
+        make: writes the file and gives what it holds.
+    """
+    found = open_file()
+    if found is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            found = open_file()
+            if found is None:
+                found = make()
+    assert found is not None, f"{path}: just written, but not readable"
+    return found
 
 
 @functools.lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ phase before has moved them.  Of a whole encoder under a pooling without weights
 of all tokens.
 
 The file's name is a hash of all that decides its content: the encoder's weights, the rows as it reads them, layers, pooling,
-threads and kind of device.
+threads, precision and kind of device.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from trainables.config import TrialConfig
-from trainables.data.arrow_files import map_arrow, open_or_make, write_arrow
+from trainables.data.arrow_files import map_arrow, write_arrow
 from trainables.data.batching import evaluation_batches
 from trainables.data.frozen_states import FrozenTable
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable
 from trainables.encoder_files import EncoderFiles
 from trainables.evaluation import MAX_TOKENS_PER_BATCH
-from trainables.files import cache_folder
+from trainables.files import cache_folder, open_or_make
 from trainables.model.multitask import MultitaskModel
 from trainables.tasks import Task
 
@@ -42,7 +42,7 @@ class FrozenLayers:
     """What stands still in a trial, phase by phase.
 
     Args:
-        config: of the trial.
+        config: of the trial, with its precision resolved.
         files: its encoder.
         store: its tokens.
         rows: row numbers of each task's training table that the trial uses, int64, ascending.
@@ -102,6 +102,7 @@ class FrozenLayers:
             "pooling": pooling,
             "num_threads": config.num_threads,
             "device": model.device.type,
+            "precision": config.precision,
         }
         key = hashlib.sha256(json.dumps(decide, sort_keys=True).encode()).hexdigest()
         return _Wanted(key, task, table, rows, num_layers, pooling is not None, apart, self._files.hidden_size)

@@ -17,11 +17,11 @@ import pyarrow as pa
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.arrow_files import map_arrow, open_or_make, write_arrow
+from trainables.data.arrow_files import map_arrow, write_arrow
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable, tokenise
 from trainables.evaluation import predict
-from trainables.files import cache_folder
+from trainables.files import cache_folder, open_or_make
 from trainables.model.files import load_model
 from trainables.parts import ConfigError
 from trainables.tasks import Task

@@ -31,7 +31,7 @@ from trainables.balancing.gradients import Gradients, pcgrad, take_gradients
 from trainables.balancing.loss_weights import BALANCING_FILE, LOSS_WEIGHTS, LOSS_WEIGHTS_LR, LossWeights
 from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_round, rows_a_round
 from trainables.config import TrialConfig
-from trainables.config_parts import PhaseConfig
+from trainables.config_parts import PhaseConfig, Precision
 from trainables.data.batching import Batch, ExampleStream, gather
 from trainables.data.frozen_states import FrozenTable
 from trainables.data.rows import Split, training_rows
@@ -47,6 +47,7 @@ from trainables.objectives.bregman import TEACHER_FILE, teacher_of
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import assign, read_yaml
+from trainables.precision import allow_tf32, resolve
 from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
 from trainables.teachers import teacher_outputs
 from trainables.threads import torch_threads
@@ -89,6 +90,9 @@ class Trainer:
         keep_freed_memory()
         with torch_threads(config.num_threads):
             self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self.precision = resolve(config.precision, self.files.hidden_size, self.device)
+            self.config = self.config.model_copy(update={"precision": self.precision.chosen})
+            allow_tf32(self.precision.chosen)
             self.model = MultitaskModel(self.config, self.files, self._generator("init", "cpu")).to(self.device)
             self.teacher_outputs = teacher_outputs(self.config, self.teachers, self.store, self.device)
         self.loss_weights = LossWeights(config.balancing, config.tasks.by_name).to(self.device)
@@ -327,6 +331,7 @@ class Trainer:
             "objective": applied_objective(self.objective, self.config.tasks.tasks),
             "weights": applied_weights(self.loss_weights, self.config.tasks.names),
             "device": str(self.device),
+            "precision": asdict(self.precision),
             "num_threads": torch.get_num_threads(),
         }
 
@@ -366,7 +371,10 @@ class Trainer:
         Raises:
             ValueError: config, a data file or the encoder is another one; names it.
         """
-        saved_config = TrialConfig.parse(read_yaml(folder / "config.yaml")).to_tree()  # what is new since then has its default
+        saved = TrialConfig.parse(read_yaml(folder / "config.yaml"))  # what is new since then has its default
+        if self.precision.asked == "auto" and saved.precision != self.config.precision:
+            self._go_on_in(saved.precision)
+        saved_config = saved.to_tree()
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         problems = [
             f"config {line}" for line in differences(_without_places(saved_config), _without_places(self.config.to_tree()))
@@ -387,6 +395,16 @@ class Trainer:
         for task, stream in self.streams.items():
             stream.num_taken = self.position.taken.get(task, 0)
         self.history, self.applied = state["history"], state.get("applied")
+
+    def _go_on_in(self, precision: Precision) -> None:
+        """What was begun in one precision on another machine is finished in it, whatever the probe says here."""
+        assert precision != "auto", "a checkpoint's is resolved"
+        self.precision = replace(self.precision, chosen=precision)
+        self.config = self.config.model_copy(update={"precision": precision})
+        for model in (self.model, *([self.teacher.model] if self.teacher is not None else [])):
+            model.set_precision(self.config)
+        self.frozen = FrozenLayers(self.config, self.files, self.store, self.rows)
+        allow_tf32(precision)
 
     def _made_from(self) -> dict[str, dict[str, str]]:
         """Sums of what the run started from, and what it does that is no setting and was otherwise before."""

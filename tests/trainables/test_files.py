@@ -1,11 +1,13 @@
 import hashlib
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from trainables.files import cache_folder, sha256_of, write_atomically
+from trainables.files import cache_folder, open_or_make, sha256_of, write_atomically
 
 
 def test_the_cache_folder_is_where_it_was_asked_for(tmp_path, monkeypatch):
@@ -44,3 +46,28 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
                 write_atomically(path, b"new")
         assert path.read_bytes() == b"old"
         assert list(Path(path.parent).iterdir()) == [path]
+
+
+def test_threads_that_start_at_once_make_it_once(tmp_path: Path) -> None:
+    path, made, found = tmp_path / "new" / "file", [], []
+    start = threading.Barrier(3)
+
+    def read() -> str | None:
+        return path.read_text() if path.exists() else None
+
+    def make() -> str | None:
+        made.append(1)
+        time.sleep(0.1)  # longer than the others need to reach the lock
+        path.write_text("whole")
+        return read()
+
+    def work() -> None:
+        start.wait()
+        found.append(open_or_make(path, read, make))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), found) == (1, ["whole"] * 3)

@@ -8,32 +8,10 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pyarrow as pa
-from filelock import FileLock
 
 from trainables.files import written_atomically
 
 T = TypeVar("T")
-
-
-def open_or_make(path: Path, open_file: Callable[[], T | None], make: Callable[[], T | None]) -> T:
-    """What is in a file, which is made first where it is not there or is damaged.
-
-    Of processes that start at once, one makes it and the others wait.
-
-    Args:
-        path: of the file; folders on the way are made.
-        open_file: gives what it holds; None where it does not hold what it should.
-        make: writes the file and gives what it holds.
-    """
-    found = open_file()
-    if found is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            found = open_file()
-            if found is None:
-                found = make()
-    assert found is not None, f"{path}: just written, but not readable"
-    return found
 
 
 def write_arrow(path: Path, schema: pa.Schema, batches: Sequence[pa.RecordBatch], about: Mapping[str, Any]) -> None:

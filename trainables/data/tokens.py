@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from trainables.config_parts import DataConfig, EncoderConfig
-from trainables.data.arrow_files import map_arrow, open_or_make, write_arrow
+from trainables.data.arrow_files import map_arrow, write_arrow
 from trainables.data.reading import hash_source, key_parts, load_rows
 from trainables.data.rows import LeftOut, Rows, Split
 from trainables.data.wordpiece import SequenceMaker
 from trainables.encoder_files import EncoderFiles, find_encoder
-from trainables.files import cache_folder
+from trainables.files import cache_folder, open_or_make
 from trainables.tasks import CS224N, Task, TaskSet
 
 FORMAT_VERSION = 2

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainables.config_parts import LoraConfig
+from trainables.config_parts import KnownPrecision, LoraConfig
 from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
@@ -23,6 +23,7 @@ from trainables.model.dropout import draw_mask, dropout
 from trainables.model.hidden import Hidden, hidden_of
 from trainables.model.lora import adapters, add_adapters, merged_state
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
+from trainables.precision import multiplying
 
 _EMBEDDING_NAMES = {
     "word_embeddings": "embeddings.word_embeddings",
@@ -58,6 +59,7 @@ class Encoder(nn.Module):
         config: the checkpoint's parsed `config.json`.
         weights: its tensors in Hugging Face's names; names of other parts of a checkpoint (`cls.*`) are passed over.
         dropout: after embeddings, on attention probabilities and after each dense layer that is added to the residual.
+        precision: of its products; what it gives is fp32.
 
     Attributes:
         frozen_layers: what stands still (see `freeze`).
@@ -66,10 +68,13 @@ class Encoder(nn.Module):
         ValueError: weights are missing or of another shape than the config says.
     """
 
-    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor], *, dropout: float) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], weights: Mapping[str, Tensor], *, dropout: float, precision: KnownPrecision = "fp32"
+    ) -> None:
         super().__init__()
         self.config = dict(config)
         self.dropout = dropout
+        self.precision: KnownPrecision = precision
         self.frozen_layers = 0
         self.hidden_size: int = config["hidden_size"]
         self.num_heads: int = config["num_attention_heads"]
@@ -78,9 +83,11 @@ class Encoder(nn.Module):
         self._load(_plain_names(weights))
 
     @classmethod
-    def from_file(cls, config: Mapping[str, Any], weights: Path, *, dropout: float) -> "Encoder":
+    def from_file(
+        cls, config: Mapping[str, Any], weights: Path, *, dropout: float, precision: KnownPrecision = "fp32"
+    ) -> "Encoder":
         """The encoder in a `model.safetensors`."""
-        return cls(config, load_file(weights), dropout=dropout)
+        return cls(config, load_file(weights), dropout=dropout, precision=precision)
 
     def _build(self, *, has_pooler: bool) -> None:
         config, width = self.config, self.hidden_size
@@ -167,17 +174,19 @@ class Encoder(nn.Module):
         plan = plan_attention(lengths, self.num_heads, states.device)
         cls_rows = np.cumsum(lengths) - lengths + (0 if cls_positions is None else cls_positions)
         first_tokens = torch.from_numpy(cls_rows).to(states.device) if first_tokens_only else None
-        for number in range(0 if frozen is None else frozen.num_layers, len(self.layers)):
-            rows = first_tokens if number + 1 == len(self.layers) else None
-            states = self.layers[number](states, plan, None if number < self.frozen_layers else generator, rows)
+        with multiplying(self.precision, states.device):
+            for number in range(0 if frozen is None else frozen.num_layers, len(self.layers)):
+                rows = first_tokens if number + 1 == len(self.layers) else None
+                states = self.layers[number](states, plan, None if number < self.frozen_layers else generator, rows)
         return hidden_of(states, np.ones_like(lengths)) if first_tokens_only else hidden_of(states, lengths, cls_positions)
 
     def first_layers(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray, num_layers: int) -> Tensor:
         """What embeddings and the first `num_layers` layers give without dropout, `[total_tokens, hidden]`."""
         states = self.embed(token_ids, segment_ids, lengths)
         plan = plan_attention(lengths, self.num_heads, states.device)
-        for layer in self.layers[:num_layers]:
-            states = layer(states, plan, None, None)
+        with multiplying(self.precision, states.device):
+            for layer in self.layers[:num_layers]:
+                states = layer(states, plan, None, None)
         return states
 
     def embed(self, token_ids: Tensor, segment_ids: Tensor, lengths: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
+from trainables.config_parts import KnownPrecision, Precision
 from trainables.data.batching import Batch
 from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_files import EncoderFiles
@@ -64,7 +65,14 @@ class MultitaskModel(nn.Module):
                 encoder.add_adapters(config.encoder.lora, generator)
 
     def _encoder(self, files: EncoderFiles) -> Encoder:
-        return Encoder.from_file(files.config, files.weights, dropout=self.config.encoder.dropout)
+        precision = _known(self.config.precision)
+        return Encoder.from_file(files.config, files.weights, dropout=self.config.encoder.dropout, precision=precision)
+
+    def set_precision(self, config: TrialConfig) -> None:
+        """Takes over a config that differs in its precision alone."""
+        self.config = config
+        for encoder in self.encoders.values():
+            encoder.precision = _known(config.precision)
 
     @property
     def encoders(self) -> dict[str, Encoder]:
@@ -253,6 +261,11 @@ class MultitaskModel(nn.Module):
     def load_heads(self, file: Path) -> None:
         """Fills the heads' weights alone."""
         self.heads.load_state_dict(load_file(file))
+
+
+def _known(precision: Precision) -> KnownPrecision:
+    assert precision != "auto", "it is resolved where the trial begins"
+    return precision
 
 
 def _joined_states(states: Sequence[FrozenStates], device: torch.device) -> FrozenStates | None:

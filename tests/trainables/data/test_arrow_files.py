@@ -1,5 +1,3 @@
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainables.data.arrow_files import map_arrow, open_or_make, write_arrow
+from trainables.data.arrow_files import map_arrow, write_arrow
 
 SCHEMA = pa.schema([("number", pa.int32())])
 NUMBERS = np.arange(5, dtype=np.int32)
@@ -59,28 +57,3 @@ def test_no_damaged_file_is_opened_nor_ends_the_process(path: Path, tmp_path: Pa
         damaged.unlink(missing_ok=True)  # not written over: it may still be mapped
         damaged.write_bytes(content)
         assert map_arrow(damaged, SCHEMA, numbers) is None
-
-
-def test_threads_that_start_at_once_make_it_once(tmp_path: Path) -> None:
-    path, made, found = tmp_path / "new" / "file", [], []
-    start = threading.Barrier(3)
-
-    def read() -> str | None:
-        return path.read_text() if path.exists() else None
-
-    def make() -> str | None:
-        made.append(1)
-        time.sleep(0.1)  # longer than the others need to reach the lock
-        path.write_text("whole")
-        return read()
-
-    def work() -> None:
-        start.wait()
-        found.append(open_or_make(path, read, make))
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(made), found) == (1, ["whole"] * 3)
