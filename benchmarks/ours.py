@@ -1,10 +1,17 @@
-"""Our trainer as a contestant."""
+"""Our trainer and our scoring as contestants."""
 
+import time
 from typing import Any
+
+import torch
 
 from benchmarks.workload import Workload
 from trainables.config import TrialConfig
+from trainables.evaluation import evaluate
 from trainables.trainer import Trainer
+
+_TURNS = 1000
+_DEV_SHARE = 0.1
 
 
 class OurTrainer:
@@ -16,14 +23,13 @@ class OurTrainer:
     """
 
     def __init__(self, workload: Workload, assignments: dict[str, Any]) -> None:
-        turns = 1000
         config = TrialConfig().override(
             {
                 "data.source": workload.source,
                 "data.batch_size": workload.batch_size,
                 "num_threads": workload.num_threads,
-                "budget_examples": turns * workload.num_steps * workload.batch_size,
-                "num_reports": turns,
+                "budget_examples": _TURNS * workload.num_steps * workload.batch_size,
+                "num_reports": _TURNS,
                 "early_dev_share": 0.001,
                 **assignments,
             }
@@ -36,3 +42,19 @@ class OurTrainer:
         metrics = self.trainer.advance()
         tokens, self.tokens = metrics["tokens"] - self.tokens, metrics["tokens"]
         return tokens, metrics["train_seconds"]
+
+
+class OurEvaluation:
+    """Scores a tenth of dev each turn."""
+
+    def __init__(self, workload: Workload) -> None:
+        torch.set_num_threads(workload.num_threads)
+        self.trainer = OurTrainer(workload, {}).trainer
+
+    def run(self) -> tuple[float, float]:
+        """One turn: tokens, seconds."""
+        store, names = self.trainer.store, self.trainer.config.tasks.names
+        started = time.perf_counter()
+        evaluate(self.trainer.model, store, share=_DEV_SHARE)
+        seconds = time.perf_counter() - started
+        return _DEV_SHARE * sum(len(store.table(name, "dev").tokens) for name in names), seconds

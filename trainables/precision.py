@@ -1,7 +1,7 @@
 """In which numbers an encoder multiplies: as a setting, or as a probe of the machine says.
 
-bf16 pays where the hardware has products of it, and costs a factor where it has not: on two x86 CPUs of the same provider, twice
-as fast as fp32 on the one and thirty times slower on the other (measured).  So `auto` measures, once a machine.
+bf16 pays where the hardware has products of it, and costs a factor where it has not: on one x86 CPU it is twice as fast as fp32,
+on another thirty times slower (measured).  So `auto` measures, once a machine.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import torch
-from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.peers.multitask_bert import MultitaskBert, examples, load_tokenizer
 from benchmarks.workload import Workload
@@ -57,7 +57,9 @@ class HfTrainer:
                 clock.tokens.append(int(batch["attention_mask"].sum()))
                 return dict(batch)
 
-            Trainer(self.model, arguments, train_dataset=self.rows, data_collator=collate, callbacks=[clock]).train()
+            trainer = Trainer(self.model, arguments, train_dataset=self.rows, data_collator=collate, callbacks=[clock])
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
         return sum(clock.tokens[_FIRST_STEPS : _FIRST_STEPS + self.workload.num_steps]), clock.ended - clock.started
 
 

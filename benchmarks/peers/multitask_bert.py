@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertModel
+from transformers import AutoTokenizer, BertModel, logging
 
 from benchmarks.workload import Workload
 from trainables.encoder_files import find_encoder
 
 TASKS = ("sst", "qqp", "sts")
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
 
 
 def load_tokenizer():

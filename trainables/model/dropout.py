@@ -10,7 +10,39 @@ from torch import Tensor
 _LEVELS = 2**15
 
 
-def dropout(values: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+class DrawnOnce:
+    """Masks of a pass that later passes of the same shapes use again: the clean one's, in SMART's perturbed ones.
+
+    To rewind a generator and draw the same masks anew gives the same numbers, at 5 % of such a step.
+
+    Args:
+        generator: that draws each mask of the first pass.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+        self._masks: list[Tensor] = []
+        self._next = 0
+
+    def begin_again(self) -> None:
+        """The next mask asked for is the first one."""
+        self._next = 0
+
+    def draw(self, shape: torch.Size, probability: float) -> Tensor:
+        """The next mask, drawn if no pass has come this far."""
+        if self._next == len(self._masks):
+            self._masks.append(draw_mask(shape, probability, self._generator))
+        mask = self._masks[self._next]
+        assert mask.shape == shape, "passes that share their masks have the same shapes"
+        self._next += 1
+        return mask
+
+
+MaskSource = torch.Generator | DrawnOnce
+"""Where dropout's masks come from."""
+
+
+def dropout(values: Tensor, probability: float, generator: MaskSource | None) -> Tensor:
     """`values` with each entry zeroed with `probability` and the others scaled so that the mean stays (Srivastava et al. 2014).
 
     Args:
@@ -23,8 +55,10 @@ def dropout(values: Tensor, probability: float, generator: torch.Generator | Non
     return values * draw_mask(values.shape, probability, generator)
 
 
-def draw_mask(shape: torch.Size, probability: float, generator: torch.Generator) -> Tensor:
+def draw_mask(shape: torch.Size, probability: float, generator: MaskSource) -> Tensor:
     """A mask of zeros and `1 / keep`, float32 `shape`, where `keep` is `1 - probability` rounded to a multiple of 2^-15."""
+    if isinstance(generator, DrawnOnce):
+        return generator.draw(shape, probability)
     if generator.device.type != "cpu":
         keep = 1 - probability
         return torch.empty(shape, device=generator.device).bernoulli_(keep, generator=generator).div_(keep)

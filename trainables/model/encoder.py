@@ -19,7 +19,7 @@ from trainables.config_parts import KnownPrecision, LoraConfig
 from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_weights import ACTIVATIONS, plain_name
 from trainables.model.blank import Embedding, LayerNorm, Linear
-from trainables.model.dropout import draw_mask, dropout
+from trainables.model.dropout import MaskSource, draw_mask, dropout
 from trainables.model.hidden import Hidden, hidden_of
 from trainables.model.lora import adapters, add_adapters, merged_state
 from trainables.model.unpadded import AttentionPlan, attend, plan_attention
@@ -148,7 +148,7 @@ class Encoder(nn.Module):
         segment_ids: Tensor,
         lengths: np.ndarray,
         *,
-        generator: torch.Generator | None,
+        generator: MaskSource | None,
         embeddings: Tensor | None = None,
         cls_positions: np.ndarray | None = None,
         first_tokens_only: bool = False,
@@ -230,7 +230,7 @@ class _Layer(nn.Module):
         self.intermediate, self.output = Linear(width, inner), Linear(inner, width)
         self.output_norm = LayerNorm(width, eps=eps)
 
-    def forward(self, states: Tensor, plan: AttentionPlan, generator: torch.Generator | None, rows: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, plan: AttentionPlan, generator: MaskSource | None, rows: Tensor | None) -> Tensor:
         """The layer's output `[total_tokens, hidden]`, or `[len(rows), hidden]` for the tokens that `rows` names."""
         masks = [_probability_mask(g.num_sequences * self.num_heads, g.length, self.dropout, generator) for g in plan.groups]
         context = attend(self.query(states), self.key(states), self.value(states), plan, masks)
@@ -242,7 +242,7 @@ class _Layer(nn.Module):
         return normed
 
 
-def _probability_mask(rows: int, length: int, p: float, generator: torch.Generator | None) -> Tensor | None:
+def _probability_mask(rows: int, length: int, p: float, generator: MaskSource | None) -> Tensor | None:
     if generator is None or p == 0:
         return None
     return draw_mask(torch.Size((rows, length, length)), p, generator)

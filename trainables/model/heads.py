@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainables.config_parts import HeadConfig, Pooling
 from trainables.model.blank import Linear
-from trainables.model.dropout import dropout
+from trainables.model.dropout import MaskSource, dropout
 from trainables.model.hidden import Hidden
 from trainables.model.outputs import OutputLayer, cosine_output, initialise
 from trainables.model.pooling import POOLINGS, PoolingFunction, maximum
@@ -53,7 +53,7 @@ class LinearHead(Head):
         self.dropout = config.dropout
         self.output = OutputLayer(input_size, task, config, generator)
 
-    def forward(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, features: Tensor, generator: MaskSource | None) -> Tensor:
         """Predictions `[num_examples, num_outputs]` from features `[num_examples, input_size]`."""
         out: Tensor = self.output(dropout(features, self.dropout, generator))
         return out
@@ -72,7 +72,7 @@ class _HiddenLayerHead(Head):
         self.hidden = initialise(Linear(input_size * self.reach, width), generator)
         self.output = OutputLayer(width, task, config, generator)
 
-    def _mlp(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _mlp(self, features: Tensor, generator: MaskSource | None) -> Tensor:
         inner = self.activation(self.hidden(dropout(features, self.dropout, generator)))
         out: Tensor = self.output(dropout(inner, self.dropout, generator))
         return out
@@ -81,7 +81,7 @@ class _HiddenLayerHead(Head):
 class MlpHead(_HiddenLayerHead):
     """Linear, ReLU, linear, with dropout before each linear layer (`studentbert`, section 4.1)."""
 
-    def forward(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, features: Tensor, generator: MaskSource | None) -> Tensor:
         """Predictions `[num_examples, num_outputs]` from features `[num_examples, input_size]`."""
         return self._mlp(features, generator)
 
@@ -92,7 +92,7 @@ class AbsoluteDifferenceHead(_HiddenLayerHead):
     Departure: dropout before each linear layer, as in other heads here; the paper names none in this one.
     """
 
-    def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, generator: MaskSource | None) -> Tensor:
         """Predictions `[num_examples, num_outputs]` from the sentences of pairs, each `[num_examples, input_size]`."""
         return self._mlp((first - second).abs(), generator)
 
@@ -108,7 +108,7 @@ class LinearDifferenceHead(Head):
         self.dropout = config.dropout
         self.output = OutputLayer(input_size, task, config, generator)
 
-    def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, generator: MaskSource | None) -> Tensor:
         """Predictions `[num_examples, num_outputs]` from the sentences of pairs, each `[num_examples, input_size]`."""
         out: Tensor = self.output(dropout((first - second).abs(), self.dropout, generator))
         return out
@@ -127,7 +127,7 @@ class ConvolutionHead(_HiddenLayerHead):
 
     reach = 3
 
-    def forward(self, hidden: Hidden, generator: torch.Generator | None) -> Tensor:
+    def forward(self, hidden: Hidden, generator: MaskSource | None) -> Tensor:
         """Predictions `[num_sequences, num_outputs]` from all tokens' states."""
         channels = self.activation(self.hidden(_with_neighbours(hidden)))
         pooled = maximum(hidden.with_states(channels))
@@ -142,7 +142,7 @@ class CosineHead(Head):
         super().__init__(input_size, task, config, generator)
         self.task, self.output = task, config.output
 
-    def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - as all heads
+    def forward(self, first: Tensor, second: Tensor, generator: MaskSource | None) -> Tensor:  # noqa: ARG002 - as all heads
         """Scores `[num_examples, 1]` from the sentences of pairs, each `[num_examples, input_size]`."""
         cosine = F.cosine_similarity(first, second, dim=1, eps=SHORTEST)
         return cosine_output(cosine[:, None], self.task, self.output)
@@ -162,7 +162,7 @@ class CompressExpandHead(CosineHead):
         self.compress = initialise(Linear(input_size, width), generator)
         self.expand = initialise(Linear(width, input_size), generator)
 
-    def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, generator: MaskSource | None) -> Tensor:
         """Scores `[num_examples, 1]` from the sentences of pairs, each `[num_examples, input_size]`."""
         inner = self.activation(self.compress(torch.cat([first, second])))
         expanded: Tensor = self.expand(dropout(inner, self.dropout, generator))

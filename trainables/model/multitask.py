@@ -15,6 +15,7 @@ from trainables.config_parts import KnownPrecision, Precision
 from trainables.data.batching import Batch
 from trainables.data.frozen_states import FrozenStates
 from trainables.encoder_files import EncoderFiles
+from trainables.model.dropout import MaskSource
 from trainables.model.encoder import Encoder
 from trainables.model.heads import ConvolutionHead, Head, build_head, pair_features
 from trainables.model.hidden import Hidden, hidden_of
@@ -108,7 +109,7 @@ class MultitaskModel(nn.Module):
         self,
         batches: Sequence[Batch],
         *,
-        generator: torch.Generator | None,
+        generator: MaskSource | None,
         embeddings: Tensor | None = None,
         sentences: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
@@ -146,7 +147,7 @@ class MultitaskModel(nn.Module):
         return ENCODER_PAIRS if task.is_pair and self.encoder_pairs is not None else ENCODER
 
     def _read(
-        self, encoder: Encoder, batches: Sequence[Batch], generator: torch.Generator | None, embeddings: Tensor | None
+        self, encoder: Encoder, batches: Sequence[Batch], generator: MaskSource | None, embeddings: Tensor | None
     ) -> list[Hidden]:
         """The states of each batch, from one pass of their encoder, or of those of its layers whose outputs are not known."""
         known = [batch.frozen for batch in batches if batch.frozen is not None]
@@ -216,9 +217,7 @@ class MultitaskModel(nn.Module):
         segment_ids = torch.cat([batch.segment_ids for batch in batches]).to(self.device)
         return token_ids, segment_ids, np.concatenate([batch.lengths for batch in batches])
 
-    def _predict(
-        self, task: Task, hidden: Hidden, generator: torch.Generator | None, sentences: dict[str, Tensor] | None
-    ) -> Tensor:
+    def _predict(self, task: Task, hidden: Hidden, generator: MaskSource | None, sentences: dict[str, Tensor] | None) -> Tensor:
         head = self.heads[task.name]
         assert isinstance(head, Head)
         if isinstance(head, ConvolutionHead):

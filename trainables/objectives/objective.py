@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainables.config_parts import ObjectiveConfig
 from trainables.data.batching import Batch
+from trainables.model.dropout import DrawnOnce
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import Teacher
 from trainables.objectives.contrastive import contrastive_loss
@@ -89,13 +90,13 @@ class Objective:
         """
         terms = {batch.task.name: self.terms_of(batch.task) for batch in batches}
         smart = next((of_task["smart"].function for of_task in terms.values() if "smart" in of_task), None)
-        masks_state = masks.get_state() if smart is not None and masks is not None else None
+        shared = DrawnOnce(masks) if smart is not None and masks is not None else None
         embeddings = model.embed(batches) if smart is not None else None
         sentences: dict[str, Tensor] = {}
-        clean = model(batches, generator=masks, embeddings=embeddings, sentences=sentences)
+        clean = model(batches, generator=shared or masks, embeddings=embeddings, sentences=sentences)
         values = {batch.task.name: _of_batch(terms[batch.task.name], batch, clean, sentences) for batch in batches}
         if smart is not None:
-            moved = smart(model, batches, clean, embeddings, masks=masks, masks_state=masks_state, noise=noise)
+            moved = smart(model, batches, clean, embeddings, masks=shared, noise=noise)
             for task, of_task in values.items():
                 of_task["smart"] = moved[task]
         if teacher is not None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from trainables.config_parts import SmartConfig
 from trainables.data.batching import Batch
+from trainables.model.dropout import DrawnOnce
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.losses import divergences
 
@@ -33,8 +34,7 @@ def smart_terms(
     embeddings: Tensor,
     *,
     config: SmartConfig,
-    masks: torch.Generator | None,
-    masks_state: Tensor | None,
+    masks: DrawnOnce | None,
     noise: torch.Generator,
 ) -> dict[str, Tensor]:
     """The regularizer of each task: mean divergence between perturbed and clean predictions, a scalar >= 0.
@@ -45,11 +45,10 @@ def smart_terms(
     Args:
         model: of the trial.
         batches: of the step.
-        clean: the model's predictions for `batches` from `embeddings`, with the masks drawn from `masks_state` on.
+        clean: the model's predictions for `batches` from `embeddings`, with `masks`.
         embeddings: `[total_tokens, hidden]`, output of the embedding layer.
         config: step size, noise, epsilon and divergence.
-        masks: generator of the dropout masks (None: no dropout).
-        masks_state: state of `masks` before the clean pass.
+        masks: of the clean pass (None: no dropout).
         noise: generator of the starting noise.
     """
     if config.dropout == "off" and masks is not None:
@@ -57,13 +56,13 @@ def smart_terms(
     tasks = [batch.task for batch in batches]
     fixed = {task: predictions.detach() for task, predictions in clean.items()}
     start = torch.empty_like(embeddings).normal_(generator=noise).mul_(config.noise_std).requires_grad_()
-    _rewind(masks, masks_state)
+    _begin_again(masks)
     moved = model(batches, generator=masks, embeddings=embeddings.detach() + start)
     distance = divergences(config.divergence, tasks, moved, fixed, torch.sum)
     (gradient,) = torch.autograd.grad(torch.stack(list(distance.values())).sum(), start)
     unit_gradient = gradient / config.noise_std if config.noise_std else gradient  # without noise it is 0 already
     perturbation = start.detach() + config.step_size * ascent_direction(unit_gradient, config.epsilon)
-    _rewind(masks, masks_state)
+    _begin_again(masks)
     return divergences(config.divergence, tasks, model(batches, generator=masks, embeddings=embeddings + perturbation), clean)
 
 
@@ -72,7 +71,6 @@ def ascent_direction(gradient: Tensor, epsilon: float) -> Tensor:
     return gradient / (gradient.abs().amax(dim=1, keepdim=True) + epsilon)
 
 
-def _rewind(generator: torch.Generator | None, state: Tensor | None) -> None:
-    if generator is not None:
-        assert state is not None
-        generator.set_state(state)
+def _begin_again(masks: DrawnOnce | None) -> None:
+    if masks is not None:
+        masks.begin_again()

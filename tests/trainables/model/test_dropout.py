@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.model.dropout import draw_mask, dropout
+from trainables.model.dropout import DrawnOnce, draw_mask, dropout
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -60,3 +60,31 @@ def test_gradient_passes_where_values_pass() -> None:
     out = dropout(values, 0.5, seeded())
     out.sum().backward()
     assert torch.equal(values.grad, out.detach())
+
+
+def test_masks_drawn_once_are_those_of_a_rewound_generator() -> None:
+    shapes = [torch.Size((3, 4)), torch.Size((2, 5, 5)), torch.Size((7,))]
+    once, plain = DrawnOnce(seeded(1)), seeded(1)
+    for _ in range(3):
+        plain.set_state(seeded(1).get_state())
+        once.begin_again()
+        for shape in shapes:
+            assert torch.equal(draw_mask(shape, 0.3, once), draw_mask(shape, 0.3, plain))
+
+
+def test_masks_drawn_once_leave_the_generator_where_one_pass_leaves_it() -> None:
+    generator, plain = seeded(1), seeded(1)
+    once = DrawnOnce(generator)
+    for _ in range(2):
+        once.begin_again()
+        dropout(torch.ones(9), 0.3, once)
+    dropout(torch.ones(9), 0.3, plain)
+    assert torch.equal(generator.get_state(), plain.get_state())
+
+
+def test_another_shape_is_another_pass() -> None:
+    once = DrawnOnce(seeded(1))
+    draw_mask(torch.Size((3,)), 0.3, once)
+    once.begin_again()
+    with pytest.raises(AssertionError, match="the same shapes"):
+        draw_mask(torch.Size((4,)), 0.3, once)

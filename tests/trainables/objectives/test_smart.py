@@ -119,8 +119,7 @@ def test_the_step_goes_uphill(batches: list[Any]) -> None:
     embeddings = model.embed(batch)
     clean = model(batch, generator=None, embeddings=embeddings)
     up, down = (
-        smart_terms(model, batch, clean, embeddings, config=c, masks=None, masks_state=None, noise=seeded(2))["sst"]
-        for c in (config, mirrored)
+        smart_terms(model, batch, clean, embeddings, config=c, masks=None, noise=seeded(2))["sst"] for c in (config, mirrored)
     )
     assert up > down
 
