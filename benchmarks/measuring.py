@@ -4,13 +4,14 @@ Machines are shared and drift, so no figure stands alone: in every round each co
 while all the others wait; a ratio is the median of the ratios within rounds.
 """
 
+import contextlib
 import multiprocessing
 import os
-import resource
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -56,13 +57,19 @@ class Process:
     def __init__(self, make: Make, args: tuple[Any, ...], *, num_threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, args, num_threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = str(num_threads)  # the process imports torch with `make`
         self._process.start()
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
         theirs.close()
 
     def begin(self) -> None:
         """Begins a turn."""
-        self._connection.send("run")
+        with contextlib.suppress(BrokenPipeError):  # it has failed already; `end` tells
+            self._connection.send("run")
 
     def end(self) -> Run:
         """Waits for the turn's end.
@@ -73,6 +80,7 @@ class Process:
         try:
             answer = self._connection.recv()
         except EOFError:
+            self._process.join(timeout=10)
             raise RuntimeError(f"its process ended with exit code {self._process.exitcode}") from None
         if isinstance(answer, str):
             raise RuntimeError(answer)
@@ -87,8 +95,7 @@ class Process:
             self._process.join()
 
 
-def _serve(connection: Connection, make: Make, args: tuple[Any, ...], num_threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)  # before torch is imported, which `make` may do
+def _serve(connection: Connection, make: Make, args: tuple[Any, ...]) -> None:
     try:
         contestant = make(*args)
         while True:
@@ -97,10 +104,16 @@ def _serve(connection: Connection, make: Make, args: tuple[Any, ...], num_thread
             except EOFError:
                 return
             units, seconds = contestant.run()
-            connection.send((units, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+            connection.send((units, seconds, _peak_memory()))
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         raise
+
+
+def _peak_memory() -> int:
+    """The most that this process has held, in bytes; what `getrusage` says begins with what its parent had held."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class EncoderConfig(Part):
     frozen_cache: Literal["auto", "always", "never"] = Field(
         "auto",
         description="what layers that stand still give is computed once a data set, for all trials of a machine; `auto`: where a "
-        "trial reads every row at least once, or the file is there",
+        "trial has two passes over its rows before it, or the files are there; `always`: wherever layers stand still",
     )
 
 

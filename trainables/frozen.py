@@ -10,7 +10,8 @@ threads, precision and kind of device.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,9 @@ FORMAT_VERSION = 1
 MAX_BYTES = 2 * 2**30
 """Of one file, which is held in memory while it is made; what would be larger is computed anew in every step."""
 
+PASSES = 2
+"""Over its rows that a trial must have before it in a phase, if `auto` is to compute what nobody has computed yet."""
+
 _SCHEMA = pa.schema([("state", pa.float32())])
 
 
@@ -45,12 +49,16 @@ class FrozenLayers:
         config: of the trial, with its precision resolved.
         files: its encoder.
         store: its tokens.
-        rows: row numbers of each task's training table that the trial uses, int64, ascending.
+        rows: row numbers of each task's training table that the trial uses, int64.
+
+    Attributes:
+        decisions: `PHASE SPLIT` -> whether the file is used there; part of a checkpoint, for it decides last digits.
     """
 
     def __init__(self, config: TrialConfig, files: EncoderFiles, store: TokenStore, rows: Mapping[str, np.ndarray]) -> None:
         self._config, self._files, self._store = config, files, store
         self._rows = rows
+        self.decisions: dict[str, bool] = {}
         self._found: dict[tuple[int, Split], dict[str, FrozenTable]] = {}
 
     def num_layers(self, phase: int) -> int:
@@ -64,7 +72,7 @@ class FrozenLayers:
         """By task what those layers give for the rows of a split: of the phase's tasks for `train`, else of all.
 
         Mapped from the cache, or computed first where that pays (`encoder.frozen_cache`); empty where it does not, where nothing
-        stands still, and where a file would be too large.
+        stands still, where one of the files would be too large, and where they would take more than half of the room on the disk.
 
         Args:
             model: of the trial, in that phase; torch must run with the trial's threads.
@@ -76,14 +84,31 @@ class FrozenLayers:
             tasks = self._config.phases[phase].tasks if split == "train" else self._config.tasks.names
             num_layers = self.num_layers(phase)
             wanted = [self._of_task(model, task, split, num_layers) for task in tasks] if num_layers else []
-            pays = self._pays(phase, num_examples)
-            usable = all(item.num_bytes <= MAX_BYTES and (pays or item.path.exists()) for item in wanted)
-            self._found[phase, split] = {item.task.name: item.open_or_make(model) for item in wanted} if usable else {}
+            name = f"{phase} {split}"
+            usable = self.decisions.get(name, bool(wanted) and self._usable(wanted, pays=self._pays(phase, num_examples)))
+            found = self._opened(model, wanted) if usable else {}
+            self.decisions[name], self._found[phase, split] = bool(found), found
         return self._found[phase, split]
+
+    def _opened(self, model: MultitaskModel, wanted: Sequence["_Wanted"]) -> dict[str, FrozenTable]:
+        """All of them, or none where the disk does not take them: they save time, and nothing hangs on them."""
+        try:
+            return {item.task.name: item.open_or_make(model) for item in wanted}
+        except OSError:
+            return {}
+
+    def _usable(self, wanted: Sequence["_Wanted"], *, pays: bool) -> bool:
+        missing = [item for item in wanted if not item.path.exists()]
+        room = shutil.disk_usage(cache_folder()).free // 2
+        return (
+            all(item.num_bytes <= MAX_BYTES for item in wanted)
+            and (pays or not missing)
+            and sum(item.num_bytes for item in missing) <= room
+        )
 
     def _pays(self, phase: int, num_examples: int) -> bool:
         num_rows = sum(len(self._rows[task]) for task in self._config.phases[phase].tasks)
-        return self._config.encoder.frozen_cache == "always" or num_examples >= num_rows
+        return self._config.encoder.frozen_cache == "always" or num_examples >= PASSES * num_rows
 
     def _of_task(self, model: MultitaskModel, name: str, split: Split, num_layers: int) -> "_Wanted":
         config, table, task = self._config, self._store.table(name, split), self._config.tasks.by_name[name]

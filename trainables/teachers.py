@@ -86,6 +86,8 @@ def _read_as(teacher: TeacherFiles, config: TrialConfig) -> TokenStore:
 def _key(teacher: TeacherFiles, table: TokenTable, task: Task, num_threads: int, device: torch.device) -> str:
     """The hash, in hex, of all that decides the outputs; threads and kind of device decide their last digits."""
     parts = [FORMAT_VERSION, teacher.sha256, table.sha256(), task.name, _SPLIT, num_threads, device.type]
+    if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+        parts.append("tf32")
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

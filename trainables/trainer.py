@@ -332,6 +332,7 @@ class Trainer:
             "weights": applied_weights(self.loss_weights, self.config.tasks.names),
             "device": str(self.device),
             "precision": asdict(self.precision),
+            "layers_from_cache": {task: table.num_layers for task, table in self._frozen("train").items()},
             "num_threads": torch.get_num_threads(),
         }
 
@@ -357,6 +358,7 @@ class Trainer:
         generators = {"dropout": self.masks.get_state(), "noise": self.noise.get_state()}
         save_file(generators, folder / "generators.safetensors")
         state: dict[str, Any] = {"position": asdict(self.position), "history": self.history, "applied": self.applied}
+        state["frozen"] = self.frozen.decisions
         state["made_from"] = self._made_from()
         (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
@@ -372,16 +374,15 @@ class Trainer:
             ValueError: config, a data file or the encoder is another one; names it.
         """
         saved = TrialConfig.parse(read_yaml(folder / "config.yaml"))  # what is new since then has its default
-        if self.precision.asked == "auto" and saved.precision != self.config.precision:
-            self._go_on_in(saved.precision)
-        saved_config = saved.to_tree()
+        precision = saved.precision if self.precision.asked == "auto" else self.config.precision
+        config = self.config.model_copy(update={"precision": precision})
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        problems = [
-            f"config {line}" for line in differences(_without_places(saved_config), _without_places(self.config.to_tree()))
-        ]
+        problems = [f"config {line}" for line in differences(_without_places(saved.to_tree()), _without_places(config.to_tree()))]
         problems += [f"{line}" for line in differences(state["made_from"], self._made_from())]
         if problems:
             raise ValueError(f"{folder} was made from something else (there, here):\n" + "\n".join(problems))
+        if precision != self.config.precision:
+            self._go_on_in(precision)
         self.model.load_weights(folder)
         load_optimizer_tensors(self.optimizer, self.trained, load_file(folder / "optimizer.safetensors"))
         if self.loss_weights.state_dict():
@@ -392,6 +393,9 @@ class Trainer:
         self.masks.set_state(generators["dropout"].clone())
         self.noise.set_state(generators["noise"].clone())
         self.position = Position(**state["position"])
+        # Written before there was a cache: what has begun without goes on without.
+        without = {f"{self.position.phase} {split}": False for split in ("train", "dev")}
+        self.frozen.decisions = dict(state.get("frozen", without if self.position.step else {}))
         for task, stream in self.streams.items():
             stream.num_taken = self.position.taken.get(task, 0)
         self.history, self.applied = state["history"], state.get("applied")

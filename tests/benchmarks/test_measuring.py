@@ -21,6 +21,11 @@ class Failing:
         raise ValueError("no such encoder")
 
 
+class Unable:
+    def __init__(self) -> None:
+        raise ValueError("no such package")
+
+
 class Waiting:
     def run(self) -> tuple[float, float]:
         started = time.perf_counter()
@@ -43,6 +48,14 @@ def test_rates_of_processes_that_run_at_once_add_up() -> None:
 def test_who_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match="ValueError: no such encoder"):
         alternate({"it": Entry(Failing, (), 1)}, rounds=1)
+    with pytest.raises(RuntimeError, match="ValueError: no such package"):
+        alternate({"first": Entry(Waiting, (), 1), "it": Entry(Unable, (), 1)}, rounds=1)
+
+
+def test_memory_is_that_of_the_process_alone() -> None:
+    held = bytearray(400 * 2**20)
+    [run] = alternate({"it": Entry(Counting, (1.0,), 1)}, rounds=1)["it"]
+    assert 2**20 < run.memory_bytes < len(held)
 
 
 def test_medians_are_of_rounds() -> None:

@@ -58,6 +58,8 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "objective.distill.gamma": (0.0, 1.0),
     "balancing.weighting": ("fixed", "uncertainty"),
     "balancing.gradients": ("sum", "pcgrad"),
+    "encoder.frozen_cache": ("auto", "always", "never"),
+    "precision": ("fp32", "bf16", "auto"),
     "optimizer.name": ("adamw", "lion"),
     "optimizer.lr": (1e-5, 1e-3),
     "optimizer.head_lr_scale": (0.1, 10.0),

@@ -1,4 +1,6 @@
+import errno
 import itertools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -121,11 +123,11 @@ def test_smart_moves_what_the_layers_read(small_config: TrialConfig) -> None:
     assert not files()
 
 
-def test_auto_computes_for_a_trial_that_reads_every_row(small_config: TrialConfig) -> None:
-    config = small_config.override(HEADS)  # 36 examples of 72 rows
-    curve(config, "auto")
+def test_auto_computes_for_a_trial_that_reads_every_row_twice(small_config: TrialConfig) -> None:
+    config = small_config.override({**HEADS, "data.train_share.*": 0.25})  # 18 rows
+    curve(config.override({"budget_examples": 35}), "auto")
     assert not files()
-    curve(config.override({"data.train_share.*": 0.5}), "auto")
+    curve(config, "auto")
     assert len(files()) == 6
 
 
@@ -140,6 +142,66 @@ def test_what_would_be_too_large_is_computed_anew(small_config: TrialConfig, mon
     monkeypatch.setattr(frozen, "MAX_BYTES", 24 * 4)
     curve(small_config.override(HEADS), "always")
     assert not files()
+
+
+@pytest.mark.parametrize(("begun", "made_by"), [("auto", "always"), ("always", "auto")])
+def test_a_trial_goes_on_as_it_began_whatever_is_in_the_cache_by_then(
+    small_config: TrialConfig, tmp_path: Path, begun: str, made_by: str
+) -> None:
+    config = small_config.override({**HEADS, "encoder.frozen_cache": begun})
+    whole = curve(config, begun)[0]
+    shutil.rmtree(cache_folder() / "frozen", ignore_errors=True)
+    trainer = Trainer(config)
+    trainer.advance()
+    trainer.save(tmp_path / "saved")
+    shutil.rmtree(cache_folder() / "frozen", ignore_errors=True)
+    curve(config, made_by)
+    again = Trainer(config)
+    again.load(tmp_path / "saved")
+    assert [{k: v for k, v in again.advance().items() if k not in TIMES} for _ in range(2)] == whole[1:]
+    assert again.frozen.decisions == {"0 train": begun == "always", "0 dev": begun == "always"}
+
+
+def test_a_checkpoint_from_before_goes_on_without(small_config: TrialConfig, tmp_path: Path) -> None:
+    config = small_config.override({**HEADS, "encoder.frozen_cache": "always"})
+    trainer = Trainer(config)
+    trainer.advance()
+    trainer.save(tmp_path / "saved")
+    state = json.loads((tmp_path / "saved" / "state.json").read_text())
+    del state["frozen"]
+    (tmp_path / "saved" / "state.json").write_text(json.dumps(state))
+    again = Trainer(config)
+    again.load(tmp_path / "saved")
+    again.advance()
+    assert again.frozen.decisions == {"0 train": False, "0 dev": False}
+
+
+def test_a_full_disk_costs_time_alone(small_config: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = small_config.override(HEADS)
+    expected = curve(config, "never")[0]
+    monkeypatch.setattr(frozen, "write_arrow", full)
+    assert curve(config, "always")[0] == expected
+    monkeypatch.undo()
+    _nothing(monkeypatch)
+    assert curve(config, "always")[0] == expected
+    assert not files()
+
+
+def _nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with no room to speak of."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(frozen.shutil, "disk_usage", lambda _: usage._replace(free=100))
+
+
+def test_the_ledger_is_told(small_config: TrialConfig) -> None:
+    for cache, layers in (("always", {"sst": 2, "qqp": 2, "sts": 2}), ("never", {})):
+        trainer = Trainer(small_config.override({**HEADS, "encoder.frozen_cache": cache}))
+        trainer.advance()
+        assert trainer.applied is not None
+        assert trainer.applied["layers_from_cache"] == layers
 
 
 def test_a_resumed_trial_goes_on_as_if_it_had_not_stopped(small_config: TrialConfig, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import torch
 from trainables import precision
 from trainables.config import TrialConfig
 from trainables.encoder_files import find_encoder
+from trainables.evaluation import evaluate
 from trainables.files import cache_folder
 from trainables.model.encoder import Encoder
+from trainables.model.files import load_model
 from trainables.precision import allow_tf32, choose, measure, multiplying, resolve
 from trainables.trainer import Trainer
 
@@ -154,3 +156,20 @@ def test_another_precision_by_name_does_not_go_on(small_config: TrialConfig, tmp
     trainer.save(tmp_path / "saved")
     with pytest.raises(ValueError, match="precision"):
         Trainer(small_config).load(tmp_path / "saved")
+
+
+def test_what_is_saved_in_bf16_predicts_what_was_scored(small_config: TrialConfig, tmp_path: Path) -> None:
+    trainer = Trainer(small_config.override({"precision": "bf16", "encoder.lora.rank": 4, "encoder.lora.alpha": 64.0}))
+    trainer.advance()
+    trainer.save_model(tmp_path)
+    _, model = load_model(tmp_path)
+    for split in ("train", "dev"):
+        expected = evaluate(trainer.model, trainer.store, split).outputs
+        found = evaluate(model, trainer.store, split).outputs
+        assert all(np.array_equal(found[task], outputs) for task, outputs in expected.items())
+
+
+def test_a_probe_draws_nothing_from_the_process() -> None:
+    before = torch.get_rng_state()
+    measure(32, CPU)
+    assert torch.equal(torch.get_rng_state(), before)

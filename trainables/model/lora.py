@@ -61,8 +61,9 @@ class LoraLinear(Linear):
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
-        """`W + (alpha / rank) B A`, `[out_features, in_features]`; W itself, bit for bit, where B is 0."""
-        return torch.addmm(self.weight, self.lora_b, self.lora_a, alpha=self.scale)
+        """`W + (alpha / rank) B A`, `[out_features, in_features]`, in fp32; W itself, bit for bit, where B is 0."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return torch.addmm(self.weight, self.lora_b, self.lora_a, alpha=self.scale)
 
 
 def add_adapters(layers: Iterable[nn.Module], config: LoraConfig, generator: torch.Generator) -> None:
