@@ -16,7 +16,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Pooling = Literal["cls", "mean", "max", "attention"]
 KnownPrecision = Literal["fp32", "tf32", "bf16"]
-Precision = Literal["auto", "fp32", "tf32", "bf16"]
+Precision = Literal["auto", KnownPrecision]
 TaskSchedule = Literal["sum_of_losses", "round_robin", "random", "annealed", "whole_dataset_round_robin"]
 
 

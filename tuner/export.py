@@ -38,9 +38,8 @@ MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
 """What lies in some exports beside `FILES`."""
 
 TOLERANCES = {"fp32": 1e-6, "tf32": 5e-3, "bf16": 5e-3}
-"""How far an exported model's score may lie from the recorded one, by precision: in the coarser ones a few rows are decided
-otherwise where the export runs on another device."""
-"""How far the score of the exported model may lie from the recorded one: nothing on the machine that trained it."""
+"""How far the score of the exported model may lie from the recorded one, by precision: nothing on the machine that trained it in
+fp32; in the coarser ones a few rows are decided otherwise where the export runs on another device."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

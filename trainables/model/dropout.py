@@ -1,4 +1,4 @@
-"""Dropout whose chance is passed in: masks come from a generator that a checkpoint keeps and SMART rewinds.
+"""Dropout whose chance is passed in: masks come from a generator that a checkpoint keeps.
 
 Drawing masks with `torch.rand` costs a tenth of a training step on one CPU thread.  Here four entries share one 64-bit draw: six
 times as fast, at a probability that is exact to 2^-15 (and scaled by the probability really used, so that the mean stays).
@@ -13,7 +13,7 @@ _LEVELS = 2**15
 class DrawnOnce:
     """Masks of a pass that later passes of the same shapes use again: the clean one's, in SMART's perturbed ones.
 
-    To rewind a generator and draw the same masks anew gives the same numbers, at 5 % of such a step.
+    To rewind a generator and draw them anew would give the same numbers, and cost the drawing again in each pass.
 
     Args:
         generator: that draws each mask of the first pass.

@@ -198,8 +198,7 @@ class MultitaskModel(nn.Module):
         return np.repeat([int(batch.task.is_pair) for batch in batches], [len(batch.lengths) for batch in batches])
 
     def _reads_first_tokens(self, task: Task) -> bool:
-        config = self.config.heads[task.name]
-        return config.kind != "conv1d" and (config.pooling or self.config.encoder.pooling) == "cls"
+        return self.frozen_pooling(task) == "cls"
 
     def embed(self, batches: Sequence[Batch]) -> Tensor:
         """The embedding layers' output for all batches, in their order, `[total_tokens, hidden]`."""
