@@ -16,6 +16,9 @@ from rich.table import Table
 
 from benchmarks.measuring import Entry, Spread, alternate, ratios, spread
 from benchmarks.workload import Workload
+from trainables.config import TrialConfig
+from trainables.inputs import open_inputs
+from trainables.parts import ConfigError
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 
@@ -120,6 +123,10 @@ def draw(lines: list[Line], group: str) -> Table:
     return table
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     data: Annotated[str, typer.Option(help="`sample`, or a folder with the CS224N files")] = "sample",
     rounds: Annotated[int, typer.Option(min=1, help="turns of each entry; its median is shown")] = 5,
@@ -129,6 +136,10 @@ def main(
     """Measures and shows."""
     if only and only not in GROUPS:
         raise typer.BadParameter(f"one of {', '.join(GROUPS)} must be given, but got {only!r}", param_hint="--only")
+    try:
+        open_inputs(TrialConfig().override({"data.source": data}))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--data") from None
     workload = Workload(source=data, num_threads=os.cpu_count() or 1)
     console, lines = Console(), []
     about = {"date": datetime.date.today().isoformat(), "data": data, "rounds": rounds, **machine()}
@@ -142,4 +153,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -7,6 +7,7 @@ while all the others wait; a ratio is the median of the ratios within rounds.
 import contextlib
 import multiprocessing
 import os
+import signal
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,15 +88,14 @@ class Process:
         return Run(*answer)
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, whatever it is at: it holds nothing worth keeping."""
+        self._process.kill()
+        self._process.join()
         self._connection.close()
-        self._process.join(timeout=10)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
 
 
 def _serve(connection: Connection, make: Make, args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, who ends it then
     try:
         contestant = make(*args)
         while True:
