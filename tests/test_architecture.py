@@ -16,7 +16,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 OWNERS = {
     "ray": {"trainables/trainable.py", "tuner/cluster.py", "tuner/runner.py", "tuner/scheduler.py", "tuner/searcher.py"},
     "mlflow": {"tuner/tracking.py"},
-    "optuna": {"tuner/ledger.py", "tuner/samplers.py"},
+    "optuna": {"tuner/ledger.py", "tuner/study_tables.py", "tuner/drawing.py", "tuner/samplers.py"},
     "sqlite3": {"tuner/ledger.py", "tuner/tracking.py"},
     "datasets": {"trainables/data/hub.py"},
     "transformers": {"trainables/outside/labelling.py"},

@@ -1,12 +1,12 @@
 """The ledger: one Optuna study in a relational store, the only truth about a search.
 
-The driver alone writes it, and writes every ask, report, tell and failure *before* acting on it; whoever else wants to know
-(leaderboard, mirror, a driver that takes over) reads it.  What a trial is stands in its attributes:
+The driver alone writes it, and writes every ask, report, tell and failure *before* acting on it, each in one transaction; whoever
+else wants to know (leaderboard, mirror, a driver that takes over) reads it.  What a trial is stands in its attributes:
 
 | key | value |
 |---|---|
 | `assignment` | config path -> value: what the sampler chose |
-| `config` | the whole resolved config; written last, so that where it stands the ask is complete |
+| `config` | the whole resolved config; only a ledger from before asks were whole holds trials without |
 | `lineage` | seed of the search and whatever else the driver knows of the trial's making |
 | `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
 | `passed:3` | it was let go on at the rung of its 3rd report |
@@ -17,26 +17,32 @@ one that is running or was interrupted.  Only COMPLETE and PRUNED ones teach the
 """
 
 import contextlib
+import datetime
+import json
+import math
 import sqlite3
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search_spaces.domains import Categorical, Domain, Float, Int, Value
-from search_spaces.space import Assignment, Space
+from search_spaces.domains import Value
+from search_spaces.space import Space
 from trainables.config import TrialConfig
+from tuner.drawing import draw
 from tuner.records import Ending, Reason, Report, State, TrialRecord
 from tuner.settings import sqlite_url
+from tuner.study_tables import changed, new_trial, read_trials, transaction, write_trial
 
 LEDGER_FILE = "study.db"
 _STUDY_NAME = "tritune"
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
+_FIXED = "fixed_params"  # Optuna's
 _TOLD: dict[Ending, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -51,11 +57,16 @@ class LedgerError(ValueError):
 
 
 class Ledger:
-    """A search's study, open.  See the module for what stands where."""
+    """A search's study, open.  See the module for what stands where.
+
+    Who has written once is the only writer from then on: what it knows is not read again.
+    """
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
-        self._open_trials: dict[int, optuna.Trial] = {}
+        self._engine = _engine_of(study)
+        self._known: list[FrozenTrial] = []
+        self._writes = False
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
@@ -107,53 +118,56 @@ class Ledger:
             sampler: draws the values.
             attributes: `seed` of the search and what else is to stand with the trial.
         """
-        self._study.sampler = sampler
-        with _quiet():
-            trial = self._study.ask()
-        return self._complete_ask(trial, space, base, attributes)
+        trials = self._to_write()
+        waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+        return self._write_ask(waiting or new_trial(len(trials), TrialState.RUNNING), space, base, sampler, attributes)
 
     def complete_ask(
         self, number: int, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]
     ) -> TrialRecord:
         """Finishes an ask that was cut short: values already drawn stay, the rest is drawn now."""
-        self._study.sampler = sampler
-        with _quiet():
-            trial = self._reopen(number)
-        return self._complete_ask(trial, space, base, attributes)
+        return self._write_ask(self._to_write()[number], space, base, sampler, attributes)
 
-    def _complete_ask(self, trial: optuna.Trial, space: Space, base: TrialConfig, attributes: Mapping[str, Any]) -> TrialRecord:
-        with _quiet():
-            assignment = space.draw(lambda path, domain: _suggest(trial, path, domain), base)
-        config = space.configure(assignment, base, int(attributes["seed"]), trial.number)
-        self._open_trials[trial.number] = trial
-        trial.set_user_attr("lineage", dict(attributes))
-        trial.set_user_attr("assignment", assignment)
-        trial.set_user_attr("config", config.to_tree())
-        return self.record(trial.number)
+    def _write_ask(
+        self, trial: FrozenTrial, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]
+    ) -> TrialRecord:
+        fixed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
+        others = [other for other in self._known if other.number != trial.number]
+        drawn = draw(space, base, sampler, others, number=trial.number, fixed=fixed)
+        config = space.configure(drawn.assignment, base, int(attributes["seed"]), trial.number)
+        attrs = {"lineage": dict(attributes), "assignment": drawn.assignment, "config": config.to_tree()}
+        whole = changed(trial, params=drawn.params, distributions=drawn.distributions, user_attrs=_plain(attrs))
+        started = trial.datetime_start or datetime.datetime.now()
+        return self._write(changed(whole, state=TrialState.RUNNING, datetime_start=started))
 
-    def enqueue(self, assignments: list[Assignment]) -> None:
-        """Puts points in the queue that asks are answered from first; points that were enqueued or tried before are skipped."""
-        with _quiet():
-            for assignment in assignments:
-                self._study.enqueue_trial(assignment, skip_if_exists=True)
+    def enqueue(self, points: Iterable[Mapping[str, Value]]) -> None:
+        """Puts points in the queue that asks are answered from first; points that were enqueued or tried before are skipped.
+
+        Args:
+            points: names of dimensions -> values.
+        """
+        for point in points:
+            trials = self._to_write()
+            if not any(point in (trial.params, trial.system_attrs.get(_FIXED)) for trial in trials):
+                self._write(new_trial(len(trials), TrialState.WAITING, _plain({_FIXED: dict(point)})))
 
     def report(self, number: int, report: Report) -> bool:
-        """Acknowledges one report: all its metrics first, then its score.
+        """Acknowledges one report: all its metrics, and its score.
 
         Returns:
             False where a report of this budget stands already: then nothing is written.
         """
-        trial = self._trial(number)
+        trial = self._to_write()[number]
         budget = int(report["budget"])
-        if budget in self._frozen()[number].intermediate_values:
+        if budget in trial.intermediate_values:
             return False
-        trial.set_user_attr(f"{_REPORT_PREFIX}{budget:09d}", dict(report))
-        trial.report(float(report["score"]), step=budget)
+        attrs = _plain({f"{_REPORT_PREFIX}{budget:09d}": dict(report)})
+        self._write(changed(trial, user_attrs=attrs, intermediate_values={budget: float(report["score"])}))
         return True
 
     def pass_rung(self, number: int, report: int) -> None:
         """Writes down that a trial was let go on at the rung of its `report`-th report."""
-        self._trial(number).set_user_attr(f"{_PASSED_PREFIX}{report}", True)
+        self._write(changed(self._to_write()[number], user_attrs={f"{_PASSED_PREFIX}{report}": True}))
 
     def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> bool:
         """Ends a trial.
@@ -163,21 +177,33 @@ class Ledger:
         Returns:
             False where it had ended already: the first ending stands, and nothing is written.
         """
-        record = self.record(number)
-        if record.state != "running":
+        trial = self._to_write()[number]
+        if trial.state.is_finished():
             return False
-        if ending == "complete" and record.score is None:
+        score = _record(trial).score
+        if ending == "complete" and score is None:
             ending, reason, detail = "failed", "lost", "ended without a report"
-        trial = self._trial(number)
-        trial.set_user_attr("reason", [reason, detail])
-        value = record.score if ending == "complete" else None
-        self._study.tell(number, values=value, state=_TOLD[ending], skip_if_finished=True)
-        self._open_trials.pop(number, None)
+        state = _TOLD[ending]
+        value = score if state is TrialState.COMPLETE else _last_score(trial) if state is TrialState.PRUNED else None
+        told = changed(trial, state=state, values=None if value is None else [value], datetime_complete=datetime.datetime.now())
+        self._write(changed(told, user_attrs={"reason": [reason, detail]}))
         return True
+
+    def _write(self, after: FrozenTrial) -> TrialRecord:
+        """Writes an event, then knows it."""
+        is_new = after.number == len(self._known)
+        with transaction(self._engine) as connection:
+            trial_id = write_trial(connection, self._study._study_id, None if is_new else self._known[after.number], after)
+        after = changed(after, _trial_id=trial_id)
+        if is_new:
+            self._known.append(after)
+        else:
+            self._known[after.number] = after
+        return _record(after)
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""
-        return _record(self._frozen()[number])
+        return _record(self._trials()[number])
 
     def records(self, *, live: bool = True) -> list[TrialRecord]:
         """All trials that were asked, in order.
@@ -185,34 +211,33 @@ class Ledger:
         Args:
             live: whether a driver is at work on this search; if not, what is neither told nor running was `interrupted`.
         """
-        asked = [_record(t) for t in self._frozen() if t.state is not TrialState.WAITING]
+        asked = [_record(trial) for trial in self._trials() if trial.state is not TrialState.WAITING]
         if live:
             return asked
         return [_interrupted(record) if record.state == "running" else record for record in asked]
 
-    def _frozen(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+    def _trials(self) -> list[FrozenTrial]:
+        if not self._writes:
+            with self._engine.connect() as connection:
+                self._known = read_trials(connection, self._study._study_id, self._known)
+        return self._known
 
-    def _trial(self, number: int) -> optuna.Trial:
-        """A trial that runs, open for writing."""
-        if number not in self._open_trials:
-            self._study.sampler = optuna.samplers.RandomSampler()  # opening asks the sampler, and its answer is not wanted
-            self._open_trials[number] = self._reopen(number)
-        return self._open_trials[number]
-
-    def _reopen(self, number: int) -> optuna.Trial:
-        return optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
+    def _to_write(self) -> list[FrozenTrial]:
+        trials = self._trials()
+        self._writes = True
+        return trials
 
 
-def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
-    if isinstance(domain, Categorical):
-        choice = trial.suggest_categorical(path, domain.choices)
-        assert choice is not None
-        return choice
-    if isinstance(domain, Float):
-        return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
-    assert isinstance(domain, Int)
-    return trial.suggest_int(path, domain.low, domain.high, log=domain.log)
+def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """As whoever reads them gets them: tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(attrs))
+    return plain
+
+
+def _last_score(trial: FrozenTrial) -> float | None:
+    """What Optuna tells a stopped trial with."""
+    score = trial.intermediate_values.get(trial.last_step or 0)
+    return None if score is None or math.isnan(score) else score
 
 
 def _record(frozen: FrozenTrial) -> TrialRecord:
@@ -249,6 +274,13 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
 
 
+def _engine_of(study: optuna.Study) -> sqlalchemy.Engine:
+    """Of the store behind Optuna's cache."""
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    assert isinstance(engine, sqlalchemy.Engine)
+    return engine
+
+
 def _look_for_study(path: Path) -> None:
     """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -260,14 +292,6 @@ def _write_ahead(path: Path) -> None:
     """SQLite's write-ahead log, kept in the file from now on: readers no longer make the driver wait."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's warnings that an option we chose is experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def first_line(error: BaseException) -> str:

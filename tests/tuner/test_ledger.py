@@ -1,5 +1,4 @@
 import contextlib
-import itertools
 import math
 import signal
 import sqlite3
@@ -117,41 +116,52 @@ def test_what_runs_with_nobody_at_work_was_interrupted(toy: Any, ledger: Ledger,
     assert [record.state for record in ledger.records(live=False)] == ["stopped", "interrupted"]
 
 
-def test_an_ask_cut_short_at_any_write_is_completed_with_what_was_drawn(toy: Any) -> None:
-    attributes = {"seed": 7}
-    for write in itertools.count():
-        study, finished = toy.new_study(), False
-        with toy.killed_before_write(study, write) as done:
-            Ledger(study).ask(toy.space, toy.base, RandomSampler(seed=3), attributes)
-            finished = True
-        if finished:
-            break
-        ledger = Ledger(study)
-        if not done:
-            assert ledger.records() == []
-            continue
-        [cut_short] = ledger.records()
-        assert (cut_short.state, cut_short.config) == ("running", {})
-        drawn = dict(study.trials[0].params)
-        assert len(drawn) == done.count("set_trial_param")
-        whole = ledger.complete_ask(0, toy.space, toy.base, RandomSampler(seed=4), attributes)
-        assert drawn.items() <= whole.assignment.items()
-        assert whole == ledger.record(0) and whole.lineage == attributes
-        assert TrialConfig.parse(whole.config) == toy.base.override({**whole.assignment, "seed": trial_seed(7, 0)})
-        assert ledger.report(0, toy.report(1, 0.5)) and ledger.tell(0, "complete")
-    assert len(done) >= 6  # the trial, two or three values, lineage, assignment, config
+def test_an_ask_that_is_killed_before_its_commit_was_never_asked(toy: Any) -> None:
+    study = toy.new_study()
+    with toy.killed_before_write(0):
+        Ledger(study).ask(toy.space, toy.base, RandomSampler(seed=3), {"seed": 7})
+    assert Ledger(study).records() == []
+    record = Ledger(study).ask(toy.space, toy.base, RandomSampler(seed=3), {"seed": 7})
+    assert Ledger(study).records() == [record] and record.config
 
 
-def test_an_ask_from_the_queue_cut_short_keeps_its_point(toy: Any) -> None:
-    point = {"optimizer.lr": 1e-4, "heads.*.kind": "mlp", "heads.*.hidden_size": 32}
-    for write in range(1, 7):
-        study = toy.new_study()
-        Ledger(study).enqueue([point])
-        with toy.killed_before_write(study, write):
-            Ledger(study).ask(toy.space, toy.base, RandomSampler(seed=3), {"seed": 7})
-        record = Ledger(study).complete_ask(0, toy.space, toy.base, RandomSampler(seed=4), {"seed": 7})
-        assert record.assignment == point
-        assert len(Ledger(study).records()) == 1
+@pytest.mark.parametrize("num_drawn", [0, 1, 2])
+@pytest.mark.parametrize("point", [None, {"optimizer.lr": 1e-4, "heads.*.kind": "mlp", "heads.*.hidden_size": 32}])
+def test_an_ask_of_an_older_ledger_cut_short_is_completed_with_what_was_drawn(
+    num_drawn: int, point: dict[str, Any] | None, toy: Any
+) -> None:
+    study, attributes = toy.new_study(), {"seed": 7}
+    if point:
+        study.enqueue_trial(point)
+    trial = study.ask()
+    suggest = (lambda: trial.suggest_float("optimizer.lr", 1e-5, 1e-3, log=True),)
+    suggest += (lambda: trial.suggest_categorical("heads.*.kind", ("linear", "mlp")),)
+    drawn = dict(zip(("optimizer.lr", "heads.*.kind"), [draw() for draw in suggest[:num_drawn]], strict=False))
+    ledger = Ledger(study)
+    [cut_short] = ledger.records()
+    assert (cut_short.state, cut_short.config) == ("running", {})
+    whole = ledger.complete_ask(0, toy.space, toy.base, RandomSampler(seed=4), attributes)
+    assert drawn.items() <= whole.assignment.items()
+    assert point is None or whole.assignment == point
+    assert Ledger(study).records() == [whole] and whole.lineage == attributes
+    assert TrialConfig.parse(whole.config) == toy.base.override({**whole.assignment, "seed": trial_seed(7, 0)})
+    assert ledger.report(0, toy.report(1, 0.5)) and ledger.tell(0, "complete")
+
+
+def test_what_is_written_is_what_is_known(toy: Any) -> None:
+    study = toy.new_study()
+    ledger = Ledger(study)
+    ledger.enqueue([{"optimizer.lr": 1e-4, "heads.*.kind": "linear"}])
+    for number, ending in enumerate(("complete", "stopped", "failed", None, "complete")):
+        ledger.ask(toy.space, toy.base, RandomSampler(seed=number), {"seed": 7, "lineage": ("a", 1)})
+        assert Ledger(study).records() == ledger.records()
+        for index, score in enumerate((0.5, math.inf, 0.25), start=1):
+            ledger.report(number, toy.report(index, score))
+            assert Ledger(study).records() == ledger.records()
+        ledger.pass_rung(number, 1)
+        if ending:
+            ledger.tell(number, ending)
+        assert Ledger(study).records() == ledger.records()
 
 
 def test_points_in_the_queue_are_asked_first_in_order_and_once(toy: Any, ledger: Ledger, ask: Ask, tmp_path: Path) -> None:
