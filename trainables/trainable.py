@@ -16,6 +16,8 @@ from ray.tune import Trainable
 
 from trainables.config import TrialConfig
 
+ORDER_KEY = "order_json"
+"""Key of the order in the trial's config, as JSON: Tune sends the config back with each result and flattens it twice there."""
 REPORT_KEY = "report_json"
 """Result key of a report, as JSON: Tune would flatten a mapping."""
 FAILURE_KEY = "failure_json"
@@ -27,8 +29,8 @@ EXIT_UNUSABLE = 70
 class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     """One trial, one report a step.
 
-    Its config is an order of `tuner.referee`: `number`, `config` (a `TrialConfig` as plain values), `folder`, `known_reports`,
-    and where they are known `data_hashes` and `encoder_sha256`, which the files must still have.
+    Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`, and where
+    they are known `data_hashes` and `encoder_sha256`, which the files must still have.
     It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.
 
     A process that has failed goes on with the next trial: a session shares nothing with the one before.  Not so after a CUDA
@@ -42,11 +44,12 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
-        self._folder = Path(config["folder"])
-        self._tree: dict[str, Any] = config["config"]
-        self._known_reports: int = config["known_reports"]
-        self._data_hashes: dict[str, str] | None = config.get("data_hashes")
-        self._encoder_sha256: str | None = config.get("encoder_sha256")
+        order = json.loads(config[ORDER_KEY])
+        self._folder = Path(order["folder"])
+        self._tree: dict[str, Any] = order["config"]
+        self._known_reports: int = order["known_reports"]
+        self._data_hashes: dict[str, str] | None = order.get("data_hashes")
+        self._encoder_sha256: str | None = order.get("encoder_sha256")
         self._session: Any = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -47,7 +47,7 @@ class Order:
     encoder_sha256: str | None = None
 
     def to_tree(self) -> dict[str, Any]:
-        """As Tune's trial config."""
+        """As plain values."""
         return dict(self.__dict__)
 
 

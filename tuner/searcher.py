@@ -1,8 +1,11 @@
 """Ray's searcher interface over the referee: it hands out what the referee orders and keeps nothing itself."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
+
+from trainables.trainable import ORDER_KEY
 
 if TYPE_CHECKING:
     from tuner.referee import Referee
@@ -24,7 +27,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if order == "wait":
             return None
         self._numbers[trial_id] = order.number
-        return order.to_tree()
+        return {"number": order.number, ORDER_KEY: json.dumps(order.to_tree())}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has told the referee, before it decided."""

@@ -3,10 +3,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trainables.config import TrialConfig
 from trainables.session import TrialSession
-from trainables.trainable import EXIT_UNUSABLE, FAILURE_KEY, REPORT_KEY, TrialTrainable, failure_reason, is_context_lost
+from trainables.trainable import (
+    EXIT_UNUSABLE,
+    FAILURE_KEY,
+    ORDER_KEY,
+    REPORT_KEY,
+    TrialTrainable,
+    failure_reason,
+    is_context_lost,
+)
 
 
 class AcceleratorError(RuntimeError):
@@ -28,8 +37,12 @@ def order(small_config: TrialConfig, tmp_path: Path) -> dict[str, Any]:
 def start(order: dict[str, Any]) -> TrialTrainable:
     """As a worker sees it, without Ray around it."""
     trainable: TrialTrainable = object.__new__(TrialTrainable)
-    trainable.setup(order)
+    trainable.setup(as_config(order))
     return trainable
+
+
+def as_config(order: dict[str, Any]) -> dict[str, Any]:
+    return {"number": order["number"], ORDER_KEY: json.dumps(order)}
 
 
 def failure(result: dict[str, Any]) -> dict[str, str]:
@@ -39,9 +52,54 @@ def failure(result: dict[str, Any]) -> dict[str, str]:
 def test_it_reports_step_by_step_and_takes_the_next_trial(order: dict[str, Any], tmp_path: Path) -> None:
     trainable = start(order)
     assert [json.loads(trainable.step()[REPORT_KEY])["report"] for _ in range(2)] == [1, 2]
-    assert trainable.reset_config({**order, "folder": str(tmp_path / "0001")})
+    assert trainable.reset_config(as_config({**order, "folder": str(tmp_path / "0001")}))
     assert json.loads(trainable.step()[REPORT_KEY])["report"] == 1
     assert (tmp_path / "0001" / "best").is_dir()
+
+
+TIMES = ("seconds", "per_second")
+OTHERS = (
+    {"optimizer.name": "lion", "num_threads": 2, "encoder.pair_encoding": "bi", "heads.sst.kind": "mlp"},
+    {
+        "precision": "bf16",
+        "objective.smart.enabled": True,
+        "balancing.gradients": "pcgrad",
+        "phases.0.task_schedule": "sum_of_losses",
+    },
+    {"optimizer.lr": 1.0, "optimizer.max_grad_norm": None},
+    {"phases.0.trainable": "heads", "encoder.frozen_cache": "always", "seed": 5},
+)
+
+
+def reports_of(trainable: TrialTrainable, order: dict[str, Any]) -> list[dict[str, Any]]:
+    """All reports, without how long they took; up to a failure."""
+    assert trainable.reset_config(as_config(order))
+    reports = []
+    for _ in range(TrialConfig.parse(order["config"]).num_reports):
+        result = trainable.step()
+        if FAILURE_KEY in result:
+            break
+        reports.append({key: value for key, value in json.loads(result[REPORT_KEY]).items() if not key.endswith(TIMES)})
+    return reports
+
+
+def globals_of_torch() -> list[Any]:
+    flags = torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    modes = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cpu")
+    return [*flags, *modes, torch.get_num_threads(), torch.get_rng_state().tolist()]
+
+
+def test_a_trial_is_the_same_first_and_last_in_a_process(order: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever other trials the process has run in between, and however they ended."""
+    trainable = start(order)
+    first, state = reports_of(trainable, order), globals_of_torch()
+    assert len(first) == TrialConfig.parse(order["config"]).num_reports
+    for number, changes in enumerate(OTHERS):
+        config = TrialConfig.parse(order["config"]).override(changes).to_tree()
+        other = reports_of(trainable, {**order, "config": config, "folder": str(tmp_path / f"other{number}")})
+        assert other != first
+    assert globals_of_torch() == state
+    assert reports_of(trainable, {**order, "folder": str(tmp_path / "last")}) == first
 
 
 @pytest.mark.parametrize(
@@ -79,7 +137,7 @@ def test_a_process_whose_device_is_lost_ends_at_the_next_trials_first_step(
         patch.setattr(TrialSession, "next_report", fail)
         failure(trainable.step())
     monkeypatch.setattr("os._exit", ended.append)
-    assert trainable.reset_config(order)
+    assert trainable.reset_config(as_config(order))
     assert ended == []
     trainable.step()
     assert ended == ([EXIT_UNUSABLE] if ends else [])
