@@ -16,7 +16,7 @@ from trainables.paths import write_yaml
 from tuner import search_folder
 from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
 from tuner.export import export_best
-from tuner.housekeeping import sweep
+from tuner.housekeeping import Sweeper
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.progress import Progress, SteadyConsole, Tally
@@ -152,12 +152,8 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
     ledger.set_header("slots", slots)
     progress = Progress(folder.name, _tally(ledger, plan, referee), referee.rungs.table, console, quiet=quiet)
 
-    def sweep_at_end(event: str, _record: TrialRecord) -> None:
-        if event == "end":
-            sweep(folder, ledger.records(), plan.settings.keep_models)
-
-    listeners += [progress, sweep_at_end]
-    sweep(folder, ledger.records(), plan.settings.keep_models)  # the referee may have ended what an earlier driver left
+    # What the referee has ended by now, too: an earlier driver may have left it.
+    listeners += [progress, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
     if referee.num_to_start == 0:
         return False
     try:
@@ -170,14 +166,16 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
 
 
 def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
-    return Tally(
+    tally = Tally(
         num_trials=plan.settings.trials,
         num_reports=plan.base.num_reports,
         full_budget=plan.base.budget_examples or 0,
         reduction_factor=plan.settings.reduction_factor,
         rung_reports=referee.rung_reports,
-        records={record.number: record for record in ledger.records()},
     )
+    for record in ledger.records():
+        tally.take_in(record)
+    return tally
 
 
 def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:

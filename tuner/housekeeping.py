@@ -8,24 +8,38 @@ from tuner.records import TrialRecord, rank
 from tuner.search_folder import BEST, trial_folder
 
 CHECKPOINTS = "checkpoints"
+_ENDED = ("complete", "stopped", "failed")
 
 
-def sweep(folder: Path, records: Iterable[TrialRecord], keep_models: int) -> None:
-    """Removes what will not be needed again.
+class Sweeper:
+    """Removes what will not be needed again, now and at the end of each trial; a listener for the referee.
 
     Logs stay, and so does everything of a trial that may go on.
 
     Args:
         folder: of the search.
-        records: all of its trials.
+        records: all of its trials so far.
         keep_models: how many ended trials keep their weights; complete ones come before stopped ones.
     """
-    ended = [record for record in records if record.state in {"complete", "stopped", "failed"}]
-    kept = {record.number for record in rank(ended)[:keep_models]}
-    for record in ended:
-        _remove(trial_folder(folder, record.number) / CHECKPOINTS)
-        if record.number not in kept:
-            _remove(trial_folder(folder, record.number) / BEST)
+
+    def __init__(self, folder: Path, records: Iterable[TrialRecord], keep_models: int) -> None:
+        self._folder, self._keep_models = folder, keep_models
+        self._kept: list[TrialRecord] = []
+        self._sweep([record for record in records if record.state in _ENDED])
+
+    def __call__(self, event: str, record: TrialRecord) -> None:
+        """Takes in one event of the referee."""
+        if event == "end":
+            self._sweep([record])
+
+    def _sweep(self, ended: list[TrialRecord]) -> None:
+        candidates = {record.number: record for record in (*self._kept, *ended)}
+        self._kept = rank(candidates.values())[: self._keep_models]
+        kept = {record.number for record in self._kept}
+        for record in ended:
+            _remove(trial_folder(self._folder, record.number) / CHECKPOINTS)
+        for number in candidates.keys() - kept:
+            _remove(trial_folder(self._folder, number) / BEST)
 
 
 def _remove(folder: Path) -> None:

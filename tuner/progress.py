@@ -34,7 +34,9 @@ class Tally:
         num_reports: reports of a trial with its full budget.
         full_budget: training examples of such a trial.
         reduction_factor: eta of the rungs; 1 where there is no early stopping.
-        records: newest record of each trial.
+        by_number: newest records of the trials that run.
+        num_ended: ended trials by state.
+        best_ended: the best of them.
         examples_done: training examples that this driver saw reported.
     """
 
@@ -43,7 +45,9 @@ class Tally:
     full_budget: int
     reduction_factor: int = 1
     rung_reports: Sequence[int] = ()
-    records: dict[int, TrialRecord] = field(default_factory=dict)
+    by_number: dict[int, TrialRecord] = field(default_factory=dict)
+    num_ended: Counter[str] = field(default_factory=Counter)
+    best_ended: TrialRecord | None = None
     examples_done: int = 0
 
     def note(self, event: str, record: TrialRecord) -> None:
@@ -51,21 +55,36 @@ class Tally:
         if event == "report":
             before = record.reports[-2]["budget"] if len(record.reports) > 1 else 0
             self.examples_done += record.reports[-1]["budget"] - before
-        self.records[record.number] = record
+        self.take_in(record)
+
+    def take_in(self, record: TrialRecord) -> None:
+        """Takes in what a trial has come to; one that has ended comes no more."""
+        if record.state == "running":
+            self.by_number[record.number] = record
+            return
+        self.by_number.pop(record.number, None)
+        self.num_ended[record.state] += 1
+        self.best_ended = next(iter(rank([record, *([self.best_ended] if self.best_ended else [])])), None)
 
     @property
     def best(self) -> TrialRecord | None:
         """The trial to beat: the best score, complete trials before all others."""
-        return next(iter(rank(list(self.records.values()))), None)
+        ended = [self.best_ended] if self.best_ended else []
+        return next(iter(rank([*ended, *self.running])), None)
 
     @property
     def running(self) -> list[TrialRecord]:
         """Trials that run, in order."""
-        return sorted((r for r in list(self.records.values()) if r.state == "running"), key=lambda record: record.number)
+        return sorted(self.by_number.copy().values(), key=lambda record: record.number)
+
+    @property
+    def num_begun(self) -> int:
+        """Trials that run or have ended."""
+        return len(self.by_number) + sum(self.num_ended.copy().values())
 
     def examples_to_come(self) -> float:
         """Training examples still to be seen, expecting one trial of eta to go on at each rung."""
-        waiting = self.num_trials - len(self.records)
+        waiting = self.num_trials - self.num_begun
         return waiting * self._expected(0) + sum(self._expected(len(record.reports)) for record in self.running)
 
     def _expected(self, reports_done: int) -> float:
@@ -151,12 +170,12 @@ class Progress:
         return Group(*parts)
 
     def _headline(self) -> Text:
-        counts = Counter(record.state for record in list(self.tally.records.values()))
-        waiting = self.tally.num_trials - len(self.tally.records)
-        states = [f"{counts[state]} {state}" for state in ("complete", "stopped", "failed", "running") if counts[state]]
+        counts = {**self.tally.num_ended, "running": len(self.tally.by_number)}
+        waiting = self.tally.num_trials - self.tally.num_begun
+        states = [f"{counts[state]} {state}" for state in ("complete", "stopped", "failed", "running") if counts.get(state)]
         eta = self.eta_seconds
         pieces = [
-            f"{self._name}: {len(self.tally.records)} of {self.tally.num_trials} trials begun",
+            f"{self._name}: {self.tally.num_begun} of {self.tally.num_trials} trials begun",
             ", ".join([*states, *([f"{waiting} to come"] if waiting > 0 else [])]),
             f"{_clock(self.elapsed_seconds)} gone, about {_clock(eta)} to go"
             if eta is not None

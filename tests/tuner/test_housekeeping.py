@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.housekeeping import sweep
+from tuner.housekeeping import Sweeper
 from tuner.records import TrialRecord, rank
 
 STATES = ("complete", "stopped", "failed", "running", "interrupted")
@@ -19,15 +19,18 @@ RECORDS = st.lists(st.tuples(st.sampled_from(STATES), st.lists(st.floats(0, 1), 
 )
 
 
-@given(records=RECORDS, keep=st.integers(1, 4))
-def test_what_is_swept_is_what_nobody_needs(records: list[TrialRecord], keep: int, tmp_path_factory: Any) -> None:
+@given(records=RECORDS, keep=st.integers(1, 4), num_known=st.integers(0, 8))
+def test_what_is_swept_is_what_nobody_needs(records: list[TrialRecord], keep: int, num_known: int, tmp_path_factory: Any) -> None:
+    """Known at the start or heard of one by one."""
     folder: Path = tmp_path_factory.mktemp("sweep")
     for r in records:
         for name in ("checkpoints/report-0001", "best"):
             (folder / "trials" / f"{r.number:04d}" / name).mkdir(parents=True)
         (folder / "trials" / f"{r.number:04d}" / "log.txt").write_text("log")
     for _ in range(2):  # again, nothing is left to do
-        sweep(folder, records, keep)
+        sweeper = Sweeper(folder, records[:num_known], keep)
+        for r in records[num_known:]:
+            sweeper("end" if r.state in {"complete", "stopped", "failed"} else "report", r)
         ended = [r for r in records if r.state in {"complete", "stopped", "failed"}]
         kept = {r.number for r in rank(ended)[:keep]}
         for r in records:
@@ -39,5 +42,5 @@ def test_what_is_swept_is_what_nobody_needs(records: list[TrialRecord], keep: in
 
 
 def test_trials_without_a_folder_are_no_trouble(tmp_path: Path) -> None:
-    sweep(tmp_path, [record(0, "failed", ()), record(1, "complete", (0.5,))], 1)
+    Sweeper(tmp_path, [record(0, "failed", ()), record(1, "complete", (0.5,))], 1)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trainables.config import TrialConfig
 from tuner.progress import Progress, Tally, describe_event
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, rank
 from tuner.rungs import rung_reports
 
 METRICS = {"sst_accuracy": 0.41, "qqp_accuracy": 0.72, "sts_pearson": 0.5, "examples_per_second": 123.4, "train_seconds": 1.0}
@@ -73,6 +73,18 @@ def test_the_best_is_a_complete_trial_where_there_is_one() -> None:
     numbers.note("end", record(2, "complete", (0.5, 0.6)))
     numbers.note("end", record(3, "complete", (0.7, 0.2)))
     assert numbers.best.number == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from(("complete", "stopped", "failed", "running")), st.lists(st.floats(0, 1), max_size=2))))
+def test_the_best_and_the_counts_are_those_of_all_records(parts: list[tuple[str, list[float]]]) -> None:
+    records = [record(number, state, tuple(scores)) for number, (state, scores) in enumerate(parts)]
+    numbers = tally()
+    for one in records:
+        numbers.take_in(record(one.number, scores=(0.5,)))
+        numbers.take_in(one)
+    assert numbers.best == next(iter(rank(records)), None)
+    assert numbers.num_begun == len(records)
+    assert numbers.running == [one for one in records if one.state == "running"]
 
 
 def test_examples_to_come_expect_one_of_eta_to_go_on_at_each_rung() -> None:
