@@ -67,6 +67,7 @@ class Ledger:
         self._engine = _engine_of(study)
         self._known: list[FrozenTrial] = []
         self._writes = False
+        self._ended: dict[int, TrialRecord] = {}
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
@@ -203,7 +204,7 @@ class Ledger:
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""
-        return _record(self._trials()[number])
+        return self._record(self._trials()[number])
 
     def records(self, *, live: bool = True) -> list[TrialRecord]:
         """All trials that were asked, in order.
@@ -211,10 +212,16 @@ class Ledger:
         Args:
             live: whether a driver is at work on this search; if not, what is neither told nor running was `interrupted`.
         """
-        asked = [_record(trial) for trial in self._trials() if trial.state is not TrialState.WAITING]
+        asked = [self._record(trial) for trial in self._trials() if trial.state is not TrialState.WAITING]
         if live:
             return asked
         return [_interrupted(record) if record.state == "running" else record for record in asked]
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        """Made once where the trial has ended: there may be thousands."""
+        if not trial.state.is_finished():
+            return _record(trial)
+        return self._ended.get(trial.number) or self._ended.setdefault(trial.number, _record(trial))
 
     def _trials(self) -> list[FrozenTrial]:
         if not self._writes:

@@ -4,12 +4,14 @@ The operations come in an order in which a mirror may be killed after any of the
 completes the run and sends nothing twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tuner.mirror_runs import Artifact, Point, Status, WantedRun
 
 WHOLE_TAG = "tritune.mirrored"
+MAX_METRICS = 1000
+"""That `log_batch` takes."""
 
 
 @dataclass
@@ -32,11 +34,11 @@ class Create:
 
 @dataclass(frozen=True)
 class Log:
-    """One `log_batch`."""
+    """One `log_batch`: its points arrive all or none."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
-    point: Point | None = None
+    points: Sequence[Point] = ()
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,23 @@ def count_missing(wanted: Mapping[int | None, WantedRun], held: Mapping[int | No
         there = (held or {}).get(trial)
         operations = plan_run(run, there)
         num_trials += trial is not None and bool(operations)
-        num_reports += trial is not None and sum(isinstance(op, Log) and op.point is not None for op in operations)
+        num_reports += sum(len(op.points) for op in operations if isinstance(op, Log) and trial is not None)
     return num_trials, num_reports
 
 
 def _missing_logs(wanted: WantedRun, held: HeldRun) -> list[Log]:
-    """One log a missing point; params and tags go with the first, or alone where no point is missing."""
+    """The missing points, as many in a log as it takes; params and tags go with the first, or alone where no point is missing."""
     changed = {f"tritune.now.{key}": value for key, value in wanted.params.items() if held.params.get(key, value) != value}
     tags = {key: value for key, value in {**wanted.tags, **changed}.items() if held.tags.get(key) != value}
     params = {key: value for key, value in wanted.params.items() if key not in held.params}
     points = [point for point in wanted.points if point.step not in held.steps]
     if not (points or tags or params):
         return []
-    return [Log(tags, params, points[0] if points else None), *(Log(point=point) for point in points[1:])]
+    first, *rest = _batches(points) or [()]
+    return [Log(tags, params, first), *(Log(points=batch) for batch in rest)]
+
+
+def _batches(points: Sequence[Point]) -> list[Sequence[Point]]:
+    """The points in as few parts as MLflow takes."""
+    size = MAX_METRICS // max((len(point.metrics) for point in points), default=1)
+    return [points[n : n + size] for n in range(0, len(points), size)]

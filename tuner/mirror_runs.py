@@ -7,8 +7,8 @@ import getpass
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -43,11 +43,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file to upload: `text`, or the content of `path`, under `name` (with `/` for folders)."""
+    """A file to upload: the content of `path`, or a tree as YAML, under `name` (with `/` for folders)."""
 
     name: str
     path: Path | None = None
-    text: str = ""
+    tree: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The YAML, made when it is sent: of thousands of configs it would take longer than all the rest."""
+        return yaml.safe_dump(dict(self.tree), sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,19 @@ class WantedRun:
     artifacts: tuple[Artifact, ...] = ()
     seal: str = ""
 
+    @property
+    def is_final(self) -> bool:
+        """Of a trial that has ended: nothing of it will be otherwise."""
+        return self.status in {"FINISHED", "FAILED"}
+
 
 def wanted_runs(
-    header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path, *, over: bool
+    header: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    folder: Path,
+    *,
+    over: bool,
+    settled: Collection[int] = (),
 ) -> dict[int | None, WantedRun]:
     """The parent run and the children of a search, as the ledger has them now.
 
@@ -81,9 +96,11 @@ def wanted_runs(
         records: the ledger's, with `interrupted` where that is so.
         folder: of the search; artifacts are looked for in it.
         over: no driver is at work any more: then the parent ends, too.
+        settled: trials that have ended and are known to be shown whole: they are left out.
     """
     common = _common_tags(header, folder)
-    children: dict[int | None, WantedRun] = {record.number: _child(record, common, folder) for record in records if record.config}
+    shown = (record for record in records if record.config and record.number not in settled)
+    children: dict[int | None, WantedRun] = {record.number: _child(record, common, folder) for record in shown}
     runs: dict[int | None, WantedRun] = {None: _parent(header, records, common, folder, over=over)}
     return runs | children
 
@@ -96,7 +113,7 @@ def clean_name(name: str) -> str:
 def _child(record: TrialRecord, common: Mapping[str, str], folder: Path) -> WantedRun:
     status = _STATUS.get(record.state, "RUNNING")
     log = trial_folder(folder, record.number) / "log.txt"
-    artifacts = [Artifact("config.yaml", text=_yaml(record.config))] + ([Artifact("log.txt", log)] if log.is_file() else [])
+    artifacts = [Artifact("config.yaml", tree=record.config)] + ([Artifact("log.txt", log)] if log.is_file() else [])
     tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state}
     why = {"tritune.reason": record.reason, "tritune.detail": record.detail[:_MAX_TAG]}
     params = {**record.assignment, "seed": record.config.get("seed"), "budget_examples": record.config.get("budget_examples")}
@@ -232,10 +249,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _yaml(tree: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)
 
 
 def _milliseconds(moment: datetime | None) -> int:

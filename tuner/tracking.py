@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +66,7 @@ class Mirror:
 
     Attributes:
         sent: operations done so far, by kind (`runs`, `reports`, `files`).
+        settled: trials that have ended and were shown whole; empty after an error.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -74,6 +75,7 @@ class Mirror:
         self._client: Any = None
         self._experiment_id = ""
         self._held: dict[int | None, HeldRun] | None = None  # None: to be read back
+        self.settled: set[int] = set()
         self._last_known: dict[int | None, HeldRun] | None = None
 
     def send(self, wanted: Mapping[int | None, WantedRun]) -> None:
@@ -83,7 +85,7 @@ class Mirror:
             Exception: whatever MLflow raised; what it holds is read back the next time.
         """
         held = self._last_known = self._known(wanted)
-        self._held = None
+        self._held, settled, self.settled = None, self.settled, set()
         refused: list[Exception] = []
         for trial, run in wanted.items():
             try:
@@ -95,6 +97,7 @@ class Mirror:
         if refused:
             raise refused[0]
         self._held = held
+        self.settled = settled | {trial for trial, run in wanted.items() if trial is not None and run.is_final}
 
     def count_missing(self, wanted: Mapping[int | None, WantedRun]) -> tuple[int, int]:
         """Trials and reports that MLflow lacks, as far as is known without asking; all of them where it never answered."""
@@ -127,7 +130,7 @@ class Mirror:
         there = held[trial]
         if isinstance(operation, Log):
             _log_batch(self._client, there, operation)
-            self.sent["reports"] += operation.point is not None and trial is not None
+            self.sent["reports"] += len(operation.points) if trial is not None else 0
         elif isinstance(operation, SetStatus):
             _set_status(self._client, there, operation)
         else:
@@ -151,7 +154,7 @@ def follow(
     ledger, uri = _open(folder, tracking_uri)
     mirror = Mirror(uri)
     follower = Follower(
-        send_once=lambda: mirror.send(_read_ledger(ledger, folder, gone=gone())),
+        send_once=lambda: mirror.send(_read_ledger(ledger, folder, gone=gone(), settled=mirror.settled)),
         is_over=lambda: gone() or bool(ledger.header.get("ended")),
     )
     with _only_mirror(folder, wait_seconds=60):  # the mirror of a driver that was killed just now may still be at its end
@@ -181,11 +184,11 @@ def sync(
     typer.echo(f"sent to {uri}: {_summary(mirror)}")
 
 
-def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool) -> dict[int | None, WantedRun]:
+def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool, settled: Collection[int] = ()) -> dict[int | None, WantedRun]:
     """What MLflow must hold now.  `gone`: the driver that was followed is; another may be at work in its place."""
     header = ledger.header
     over = bool(header.get("ended")) or (gone and not is_live(folder))
-    return wanted_runs(header, ledger.records(live=not over), folder, over=over)
+    return wanted_runs(header, ledger.records(live=not over), folder, over=over, settled=settled)
 
 
 def _connect(uri: str) -> tuple[Any, str]:
@@ -287,15 +290,13 @@ def _search_runs(client: Any, experiment_id: str, search_id: str) -> Iterator[An
 def _log_batch(client: Any, held: HeldRun, log: Log) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    point = log.point
-    metrics = [Metric(key, value, point.timestamp_ms, point.step) for key, value in point.metrics.items()] if point else []
+    metrics = [Metric(key, value, point.timestamp_ms, point.step) for point in log.points for key, value in point.metrics.items()]
     params = [Param(key, value) for key, value in log.params.items()]
     tags = [RunTag(key, value) for key, value in log.tags.items()]
     client.log_batch(held.run_id, metrics, params, tags, synchronous=True)
     held.params |= log.params
     held.tags |= log.tags
-    if point:
-        held.steps.add(point.step)
+    held.steps |= {point.step for point in log.points}
 
 
 def _set_status(client: Any, held: HeldRun, change: SetStatus) -> None:

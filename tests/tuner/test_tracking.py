@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
@@ -24,7 +27,7 @@ from tuner import tracking
 from tuner.ledger import Ledger
 from tuner.mirror_loop import Follower
 from tuner.mirror_plan import Create, HeldRun, Log, SetStatus, Upload, count_missing, is_whole, plan_run
-from tuner.mirror_runs import WantedRun, clean_name, wanted_runs
+from tuner.mirror_runs import Point, WantedRun, clean_name, wanted_runs
 from tuner.search_folder import trial_folder
 from tuner.tracking import Mirror, MirrorProcess, default_tracking_uri
 
@@ -155,9 +158,8 @@ def apply(operation: Any, held: dict[int | None, HeldRun], trial: int | None, se
     elif isinstance(operation, Log):
         held[trial].tags |= operation.tags
         held[trial].params |= operation.params
-        if operation.point:
-            held[trial].steps.add(operation.point.step)
-            sent.append((trial, operation.point.step))
+        held[trial].steps |= {point.step for point in operation.points}
+        sent += [(trial, point.step) for point in operation.points]
     elif isinstance(operation, SetStatus):
         held[trial].status = operation.status
     else:
@@ -186,14 +188,37 @@ def test_killed_after_any_operation_the_rest_follows_and_no_point_is_sent_twice(
             assert sorted(steps) == sorted(item for item in whole if item[0] == trial and isinstance(item[1], int))
 
 
-def test_one_log_a_report_and_params_and_tags_with_the_first(done: Search) -> None:
-    create, *logs = plan_run(replace(done.wanted()[2], status="RUNNING", seal=""), None)
-    assert isinstance(create, Create)
-    assert all(isinstance(log, Log) for log in logs)
-    assert [(log.point.step, bool(log.params)) for log in logs if isinstance(log, Log) and log.point] == [
-        (100, True),
-        (200, False),
-    ]
+def test_what_is_missing_goes_in_one_log_with_params_and_tags(done: Search) -> None:
+    run = replace(done.wanted()[2], status="RUNNING", seal="")
+    create, log = plan_run(run, None)
+    assert isinstance(create, Create) and isinstance(log, Log)
+    assert ([point.step for point in log.points], bool(log.params)) == ([100, 200], True)
+    [rest] = plan_run(run, HeldRun("run-2", tags=dict(run.tags), params=dict(run.params), steps={100}))
+    assert isinstance(rest, Log) and [point.step for point in rest.points] == [200] and not rest.params
+
+
+@given(num_points=st.integers(0, 400), num_metrics=st.integers(1, 40))
+def test_no_log_is_larger_than_mlflow_takes(num_points: int, num_metrics: int, done: Search) -> None:
+    points = tuple(Point(n, n, {f"loss_{m}": 0.5 for m in range(num_metrics)}) for n in range(num_points))
+    _, *logs = plan_run(replace(done.wanted()[2], status="RUNNING", seal="", points=points), None)
+    assert [point for log in logs if isinstance(log, Log) for point in log.points] == list(points)
+    sizes = [sum(len(point.metrics) for point in log.points) for log in logs if isinstance(log, Log)]
+    assert max(sizes, default=0) <= 1000
+    assert len(sizes) <= 1 + num_points * num_metrics / 500
+
+
+def test_what_is_settled_is_not_looked_at_again(done: Search) -> None:
+    mirror = Mirror("sqlite:///nowhere")
+    mirror._client, mirror._held = client, _ = MagicMock(), {}
+    mirror.send(done.wanted(over=True))
+    assert mirror.settled == {0, 1, 2}
+    header, records = done.ledger.header, done.ledger.records()
+    left = wanted_runs(header, records, done.folder, over=True, settled=mirror.settled)
+    assert list(left) == [None]
+    client.log_batch.side_effect = RuntimeError
+    with pytest.raises(RuntimeError):
+        mirror.send(done.wanted(over=False))
+    assert mirror.settled == set()
 
 
 def test_a_trial_whose_ask_was_cut_short_is_not_shown(tmp_path: Path) -> None:
