@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.uncompiled import Uncompiled
+
 BLOCK = 2**18
 """Numbers that are updated at a time on a CPU: what the five passes touch then stays in its cache (see docs/decisions/0008)."""
 
 
-class Lion(torch.optim.Optimizer):
+class Lion(Uncompiled):
     """Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675, algorithm 2).
 
     With gradient g, average m and weight w, a step is

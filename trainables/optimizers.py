@@ -10,6 +10,7 @@ from trainables.balancing.loss_weights import LOSS_WEIGHTS, LOSS_WEIGHTS_LR
 from trainables.config_parts import OptimizerConfig
 from trainables.lion import Lion
 from trainables.model.multitask import ENCODER, ENCODER_PAIRS
+from trainables.uncompiled import AdamW
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 _BETA2 = {"adamw": 0.999, "lion": 0.99}
@@ -64,7 +65,7 @@ def _optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.o
     betas = (config.beta1, _BETA2[config.name] if config.beta2 is None else config.beta2)
     if config.name == "lion":
         return Lion(groups, lr=config.lr, betas=betas)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+    return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
 
 
 class RowGradients:
