@@ -1,7 +1,8 @@
-"""One setting of the C library that a training loop wants."""
+"""What a training loop, and a process that runs one trial after the other, want of the C library."""
 
 import ctypes
 import functools
+import gc
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -22,3 +23,18 @@ def keep_freed_memory() -> bool:
         return False
     settings = {_M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 * 2**20}
     return all(mallopt(key, value) == 1 for key, value in settings.items())
+
+
+def hand_back_freed_memory() -> bool:
+    """Gives the system what objects that are gone have left behind; True where that could be done.
+
+    Called between two trials: the next one may be smaller, and other processes want the memory.
+    """
+    gc.collect()
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        return False
+    return True

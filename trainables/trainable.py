@@ -15,6 +15,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from trainables.config import TrialConfig
+from trainables.memory import hand_back_freed_memory
 
 ORDER_KEY = "order_json"
 """Key of the order in the trial's config, as JSON: Tune sends the config back with each result and flattens it twice there."""
@@ -55,6 +56,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Lets go of the last trial and takes the next."""
         self.setup(new_config)
+        hand_back_freed_memory()
         return True
 
     def step(self) -> dict[str, Any]:
