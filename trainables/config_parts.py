@@ -38,6 +38,13 @@ class DataConfig(Part):
     )
     normalise_text: bool = Field(False, description="CS224N's rule: lower-case, and `. ? , '` set apart by spaces")
     batch_size: int = Field(16, ge=1, le=4096, description="examples of one task in one optimizer step")
+    bucket_window: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="batches of a task, one after the other, whose rows are sorted by length and dealt out anew, so that a batch "
+        "holds rows of like length; 1: off",
+    )
     train_share: dict[str, Share] = Field(
         default_factory=dict,
         description="share of each task's training rows that is used, always the same ones; 1 where not given",

@@ -32,7 +32,8 @@ from trainables.balancing.loss_weights import BALANCING_FILE, LOSS_WEIGHTS, LOSS
 from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_round, rows_a_round
 from trainables.config import TrialConfig
 from trainables.config_parts import PhaseConfig, Precision
-from trainables.data.batching import Batch, ExampleStream, gather
+from trainables.data.batching import Batch, ExampleStream, gather, longest_sequences
+from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenTable
 from trainables.data.rows import Split, training_rows
 from trainables.data.tokens import TokenStore
@@ -108,7 +109,7 @@ class Trainer:
         }
         self.frozen = FrozenLayers(self.config, self.files, self.store, self.rows)
         self.streams = {
-            name: ExampleStream(len(rows), seed=(config.seed, SEEDS["order"], index))
+            name: ExampleStream(len(rows), seed=(config.seed, SEEDS["order"], index), buckets=self._buckets(name))
             for index, (name, rows) in enumerate(self.rows.items())
             if len(rows)
         }
@@ -118,6 +119,13 @@ class Trainer:
     def _generator(self, purpose: str, device: torch.device | str) -> torch.Generator:
         seed = np.random.SeedSequence((self.config.seed, SEEDS[purpose])).generate_state(1, np.uint64)[0]
         return torch.Generator(device).manual_seed(int(seed))
+
+    def _buckets(self, task: str) -> Buckets | None:
+        data, table = self.config.data, self.tables[task]
+        if data.bucket_window == 1:
+            return None
+        lengths = longest_sequences(table, self.config.encoder.pair_encoding)[self.rows[task]]
+        return Buckets(lengths, data.batch_size, data.bucket_window)
 
     @property
     def budget(self) -> int:
@@ -327,6 +335,7 @@ class Trainer:
             "phases": applied_phases(self.config.phases, self._phase_ends(), self._lr_at),
             "batches": applied_batches(batches),
             "training_rows": {name: len(rows) for name, rows in self.rows.items()},
+            "bucket_windows": {name: stream.bucket_window for name, stream in self.streams.items()},
             "model": applied_model(self.model),
             "objective": applied_objective(self.objective, self.config.tasks.tasks),
             "weights": applied_weights(self.loss_weights, self.config.tasks.names),

@@ -69,6 +69,7 @@ HALVES = [{"share": 0.5}, {"share": 0.5}]
 WHOLE = [{"task_schedule": "whole_dataset_round_robin"}]
 APART = {"encoder.pair_encoding": "bi"}
 NOT_SEARCHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "bucket_window": ({}, {"data.bucket_window": 4}),
     "lora.alpha": ({"encoder.lora.rank": 2}, {"encoder.lora.alpha": 160.0}),
     "round_share": ({"phases": WHOLE, "budget_examples": 10_000}, {"phases.0.round_share": {"sst": 0.1}}),
     "share": ({"phases": HALVES}, {"phases": [{"share": 0.25}, {"share": 0.75}]}),

@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
         "heads.sst": {"kind": "conv1d"},
         "phases": [{"share": 0.5, "frozen_layers": 1}, {"share": 0.5, "lr": 1e-4}],
     },
+    "buckets": {"data.bucket_window": 3, "encoder.pair_encoding": "bi", "phases.0.tasks": ["qqp", "sts"], "budget_examples": 120},
     "bregman": {"objective.bregman": {"mu": 2.0, "beta": 0.5, "late_beta": 0.8}, "objective.smart.divergence": "kl"},
     "contrastive": {
         "encoder.pair_encoding": "bi",
@@ -113,11 +114,12 @@ def test_stopped_saved_loaded_and_continued_equals_never_stopped(small_config: T
         assert equal(weights(second), weights(whole))
 
 
-@pytest.mark.parametrize("case", [*OTHER_ENCODERS, "some_rows_a_round"])
+@pytest.mark.parametrize("case", [*OTHER_ENCODERS, "some_rows_a_round", "buckets_of_some_rows_a_round"])
 def test_20_steps_resumed_in_the_middle_equal_20_steps(small_config: TrialConfig, tmp_path: Path, case: str) -> None:
     num_examples = 60 if case == "two_encoders" else 20
     twenty = {"data.batch_size": 1, "budget_examples": num_examples, "num_reports": 2, "early_dev_share": 0.5}
-    config = small_config.override({**twenty, **OTHER_ENCODERS.get(case, SOME_ROWS_A_ROUND)})
+    buckets = {"data.batch_size": 5, "budget_examples": 100, "data.bucket_window": 3} if case.startswith("buckets") else {}
+    config = small_config.override({**twenty, **OTHER_ENCODERS.get(case, SOME_ROWS_A_ROUND), **buckets})
     whole = Trainer(config)
     run(whole, until=1)
     whole.save(tmp_path)
@@ -472,6 +474,39 @@ def test_rounds_over_several_tasks_draw_each_share_anew_and_leave_the_others_who
     taken = rows_taken(Trainer(rounds), "qqp")
     assert taken == [row for start in (0, 24, 48) for row in every_pass[start : start + 8]], "6 rows are 2 batches of 4"
     assert rows_taken(Trainer(rounds), "sts") == rows_taken(Trainer(plain), "sts")
+
+
+def test_a_share_of_the_rows_keeps_its_windows_where_its_batches_begin(small_config: TrialConfig) -> None:
+    """Of 24 rows 15 a round in batches of 5: the next pass begins anew, where no multiple of 5 is."""
+    phase = {**ROUNDS, "tasks": ["qqp"], "round_share": {"qqp": 0.6}}
+    config = small_config.override({"phases": [phase], "budget_examples": 45, "num_reports": 1, "data.batch_size": 5})
+    plain, bucketed = (rows_taken(Trainer(config.override({"data.bucket_window": window})), "qqp") for window in (1, 3))
+    for start in (0, 15, 30):
+        assert sorted(bucketed[start : start + 15]) == sorted(plain[start : start + 15]), "a round is one window"
+    assert bucketed != plain
+
+
+def test_batches_of_a_trial_hold_sequences_of_like_length(small_config: TrialConfig) -> None:
+    config = small_config.override({"data.batch_size": 6, "encoder.pair_encoding": "bi"})
+    spreads = []
+    for window in (1, 4):
+        trainer = Trainer(config.override({"data.bucket_window": window}))
+        batches = [trainer._next_batch("qqp") for _ in range(4)]
+        spreads.append(sum(np.ptp(batch.lengths.reshape(2, 6).max(axis=0)) for batch in batches))
+    assert spreads[1] < 0.5 * spreads[0]
+
+
+def test_a_checkpoint_from_before_there_were_buckets_goes_on_without(small_config: TrialConfig, tmp_path: Path) -> None:
+    whole = Trainer(small_config)
+    run(whole, until=1)
+    whole.save(tmp_path)
+    file = tmp_path / "config.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "bucket_window" not in line))
+    older = Trainer(small_config)
+    older.load(tmp_path)
+    assert run(older) == run(whole)
+    with pytest.raises(ValueError, match=r"config data\.bucket_window: 1, 4"):
+        Trainer(small_config.override({"data.bucket_window": 4})).load(tmp_path)
 
 
 def test_each_phase_draws_its_own_turns(small_config: TrialConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenStates, FrozenTable
 from trainables.data.tokens import TokenTable
 from trainables.tasks import Task
@@ -80,43 +81,69 @@ def gather(
     )
 
 
+def longest_sequences(table: TokenTable, pair_encoding: PairEncoding) -> np.ndarray:
+    """Tokens of the longest sequence that the encoder reads of each row, int64 `[num_rows]`.
+
+    Of pairs that are read apart it is the longer sentence: what attention pads to depends on it more than on their sum.
+    """
+    if pair_encoding == "cross":
+        return table.sequence_lengths
+    first_lengths = table.first_lengths.astype(np.int64)  # of a single sentence all of its tokens
+    return np.maximum(first_lengths, table.sequence_lengths - first_lengths)
+
+
 class ExampleStream:
     """Row numbers without end: one permutation of all rows after the other, each drawn from (seed, epoch).
 
     Batches run on across the border of two epochs, so each has exactly the size asked for, and `num_taken` is the whole
     state: a stream whose `num_taken` is set goes on as the stream that came there step by step.
 
+    With length buckets all batches are of one size, and windows are laid from where batches begin, which `num_taken` tells:
+    whoever skips rows sets it to a multiple of `num_rows`, where the next batch then begins, or by whole batches.
+
     Attributes:
         num_rows: rows in an epoch.
         num_taken: row numbers given out so far; may be set.
+        buckets: how rows are put together by length; None: not at all.
     """
 
-    def __init__(self, num_rows: int, *, seed: int | Sequence[int]) -> None:
+    def __init__(self, num_rows: int, *, seed: int | Sequence[int], buckets: Buckets | None = None) -> None:
         if num_rows < 1:
             raise ValueError(f"num_rows >= 1 must hold, but got num_rows={num_rows}")
+        assert buckets is None or len(buckets.lengths) == num_rows
         self.num_rows = num_rows
         self.num_taken = 0
+        self.buckets = buckets
         self._seed = seed
-        self._epoch = -1
+        self._made: tuple[int, int] | None = None
         self._order = np.empty(0, dtype=np.int64)
 
+    @property
+    def bucket_window(self) -> int:
+        """Batches in a window of the length buckets; 1 where there are none."""
+        return self.buckets.window if self.buckets else 1
+
     def take(self, n: int) -> np.ndarray:
-        """The next `n` row numbers, int64 `[n]`."""
-        parts = []
+        """The next `n` row numbers, int64 `[n]`; with buckets `n` is their batch size."""
+        assert self.buckets is None or n == self.buckets.batch_size
+        parts, begin = [], self.num_taken
         while n > 0:
             epoch, place = divmod(self.num_taken, self.num_rows)
-            part = self._order_of(epoch)[place : place + n]
+            part = self._order_of(epoch, begin)[place : place + n]
             parts.append(part)
             self.num_taken += len(part)
             n -= len(part)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
+    def _order_of(self, epoch: int, begin: int) -> np.ndarray:
+        """The order of an epoch in which a batch begins, or goes on, that begins after `begin` row numbers."""
+        first = (begin - epoch * self.num_rows) % self.buckets.batch_size if self.buckets else 0
+        if (epoch, first) != self._made:
             # spawn_key, not one more word of entropy: SeedSequence([s]) and SeedSequence([s, 0]) are the same.
-            sequence = np.random.SeedSequence(self._seed, spawn_key=(epoch,))
-            self._order = np.random.default_rng(sequence).permutation(self.num_rows)
-            self._epoch = epoch
+            rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch,)))
+            order = rng.permutation(self.num_rows)
+            self._order = self.buckets.sort(order, first=first, rng=rng) if self.buckets else order
+            self._made = (epoch, first)
         return self._order
 
 

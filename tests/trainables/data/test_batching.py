@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config_parts import DataConfig, EncoderConfig
-from trainables.data.batching import ExampleStream, evaluation_batches, gather
+from trainables.data.batching import ExampleStream, evaluation_batches, gather, longest_sequences
+from trainables.data.buckets import Buckets
 from trainables.data.tokens import tokenise
 from trainables.tasks import CS224N, QQP, SST, STS
 
@@ -85,6 +86,74 @@ def test_a_stream_resumed_equals_the_stream_uninterrupted(num_rows, before, afte
     assert resumed.take(before).tolist() == whole[:before].tolist()
 
 
+def bucketed(num_rows, batch_size, window, seed):
+    lengths = np.random.default_rng(seed).integers(3, 12, num_rows)
+    return ExampleStream(num_rows, seed=(seed, 1), buckets=Buckets(lengths, batch_size, window))
+
+
+BUCKETED = {
+    "num_rows": st.integers(1, 40),
+    "batch_size": st.integers(1, 9),
+    "window": st.integers(2, 5),
+    "seed": st.integers(0, 99),
+}
+
+
+@given(**BUCKETED, before=st.integers(0, 30), after=st.integers(1, 30))
+def test_a_stream_with_buckets_resumed_equals_the_stream_uninterrupted(*, before, after, **given):
+    whole, resumed, batch_size = bucketed(**given), bucketed(**given), given["batch_size"]
+    batches = [whole.take(batch_size).tolist() for _ in range(before + after)]
+    resumed.num_taken = before * batch_size
+    assert [resumed.take(batch_size).tolist() for _ in range(after)] == batches[before:]
+    resumed.num_taken = 0
+    assert [resumed.take(batch_size).tolist() for _ in range(before)] == batches[:before]
+
+
+@given(**BUCKETED, num_batches=st.integers(0, 40), skips=st.sets(st.integers(0, 39)))
+def test_buckets_move_no_row_further_than_their_window(*, num_rows, batch_size, window, seed, num_batches, skips):
+    """Whether passes run on or what is left of one is skipped, as rounds over parts of the rows do."""
+    plain, stream = ExampleStream(num_rows, seed=(seed, 1)), bucketed(num_rows, batch_size, window, seed)
+    epochs: dict[int, dict[int, int]] = {}  # of each epoch place -> row given out there
+    for number in range(num_batches):
+        if number in skips:
+            stream.num_taken += -stream.num_taken % num_rows
+        start = stream.num_taken
+        for place, row in enumerate(stream.take(batch_size).tolist(), start):
+            epochs.setdefault(place // num_rows, {})[place % num_rows] = row
+    for epoch, rows in epochs.items():
+        plain.num_taken = epoch * num_rows
+        places = {row: place for place, row in enumerate(plain.take(num_rows).tolist())}
+        assert len(set(rows.values())) == len(rows), "no row is given out twice in an epoch"
+        assert all(abs(places[row] - place) < window * batch_size for place, row in rows.items())
+        if len(rows) == num_rows:
+            assert set(rows.values()) == set(range(num_rows))
+
+
+def test_a_window_is_sorted_by_length_and_its_batches_are_shuffled():
+    lengths = np.random.default_rng(0).integers(3, 60, 103)
+    plain = ExampleStream(103, seed=3).take(206)
+    stream = ExampleStream(103, seed=3, buckets=Buckets(lengths, 8, 4))
+    order = np.concatenate([stream.take(8) for _ in range(26)])[:206]
+    assert order[96:104].tolist() == plain[96:104].tolist(), "the batch over the border of two epochs"
+    assert order[200:].tolist() == plain[200:].tolist(), "the batch that the second ends in"
+    shuffled = 0
+    for start, stop in ((0, 32), (32, 64), (64, 96), (104, 136), (136, 168), (168, 200)):
+        assert sorted(order[start:stop]) == sorted(plain[start:stop])
+        given_out = lengths[order[start:stop]].reshape(4, 8).tolist()
+        by_length = np.sort(lengths[plain[start:stop]]).reshape(4, 8).tolist()
+        assert sorted(given_out) == sorted(by_length)
+        shuffled += given_out != by_length
+    assert shuffled >= 4, "of 6 windows; one in 24 stays sorted by chance"
+
+
+def test_the_order_of_batches_differs_by_epoch_and_seed():
+    lengths = np.arange(64)  # one window of all rows: its batches are always the same ones
+    streams = [ExampleStream(64, seed=seed, buckets=Buckets(lengths, 4, 16)) for seed in (3, 4)]
+    orders = [[stream.take(4).tolist() for _ in range(16)] for stream in (streams[0], streams[0], streams[1])]
+    assert all(sorted(order) == np.arange(64).reshape(16, 4).tolist() for order in orders)
+    assert len({str(order) for order in orders}) == 3
+
+
 def test_epochs_and_seeds_differ():
     stream = ExampleStream(50, seed=3)
     first, second = stream.take(50).tolist(), stream.take(50).tolist()
@@ -96,6 +165,21 @@ def test_epochs_and_seeds_differ():
 
 def test_the_order_is_pinned():
     assert ExampleStream(6, seed=0).take(9).tolist() == [5, 3, 0, 1, 2, 4, 4, 3, 2]
+
+
+def test_the_order_with_buckets_is_pinned():
+    stream = ExampleStream(7, seed=0, buckets=Buckets(np.array([5, 9, 3, 8, 4, 7, 6]), 2, 3))
+    assert [stream.take(2).tolist() for _ in range(7)] == [[0, 5], [2, 4], [3, 1], [6, 6], [2, 4], [3, 1], [0, 5]]
+
+
+def test_longest_sequences_are_what_the_encoder_reads(store):
+    pair_encoding, tokens = store
+    for task in CS224N.tasks:
+        table = tokens.table(task.name, "dev")
+        longest = longest_sequences(table, pair_encoding)
+        for row in range(20):
+            batch = gather(table, np.array([row]), task=task, pair_encoding=pair_encoding)
+            assert longest[row] == batch.lengths.max()
 
 
 def test_a_stream_of_nothing_is_refused():
