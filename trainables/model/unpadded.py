@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 MAX_GROUPS = 4
-_GROUP_COST = 20_000  # what one more group costs in small kernels, in padded query-key pairs
+_GROUP_COSTS = {"cpu": 2_000}  # what one more group costs in small kernels, in padded query-key pairs (docs/decisions/0015)
+_GROUP_COST_ELSEWHERE = 20_000  # kernels have to be launched; not measured
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) ->
     starts = np.cumsum(lengths) - lengths
     token_slots = np.empty((int(lengths.sum()), num_heads), dtype=np.int64)
     groups, slot_rows, first_slot = [], [], 0
-    for members in group_by_length(lengths):
+    for members in group_by_length(lengths, _GROUP_COSTS.get(device.type, _GROUP_COST_ELSEWHERE)):
         inner, length = lengths[members], int(lengths[members].max())
         used = np.arange(length) < inner[:, None]  # [n, L]
         tokens = np.where(used, starts[members][:, None] + np.arange(length), 0)
@@ -75,17 +76,22 @@ def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) ->
     return AttentionPlan(tuple(groups), rows_to_gather, slot_used, torch.from_numpy(token_slots.ravel()).to(device))
 
 
-def group_by_length(lengths: np.ndarray, max_groups: int = MAX_GROUPS) -> list[np.ndarray]:
+def group_by_length(lengths: np.ndarray, group_cost: int, max_groups: int = MAX_GROUPS) -> list[np.ndarray]:
     """Sequence numbers in up to `max_groups` groups, split where the padded query-key pairs plus a cost a group are fewest.
 
     Dynamic programming over the different lengths; exact, and without a Python loop over sequences.
+
+    Args:
+        lengths: int64 `[num_sequences]`, each >= 1.
+        group_cost: of one more group, in padded query-key pairs.
+        max_groups: at least 1.
     """
     order = np.argsort(lengths, kind="stable")
     sizes, first = np.unique(lengths[order], return_index=True)
     before = np.append(first, len(lengths))
     # cost[i, j]: one group of all sequences whose length is in sizes[i : j + 1]
     counts = before[None, 1:] - before[:-1, None]
-    cost = np.where(counts > 0, counts * sizes[None, :] ** 2 + _GROUP_COST, np.inf)
+    cost = np.where(counts > 0, counts * sizes[None, :] ** 2 + group_cost, np.inf)
     best, cuts = cost[0], [np.zeros(len(sizes), dtype=np.int64)]
     totals = [best[-1]]
     for _ in range(min(max_groups, len(sizes)) - 1):

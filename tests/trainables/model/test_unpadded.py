@@ -24,9 +24,9 @@ def attend_one_by_one(
     return torch.cat(outs)
 
 
-@given(lengths_of_batches)
-def test_groups_hold_every_sequence_once_in_order_of_length(lengths: np.ndarray) -> None:
-    groups = group_by_length(lengths)
+@given(lengths_of_batches, st.integers(0, 5_000))
+def test_groups_hold_every_sequence_once_in_order_of_length(lengths: np.ndarray, group_cost: int) -> None:
+    groups = group_by_length(lengths, group_cost)
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
     assert 1 <= len(groups) <= MAX_GROUPS
     assert all(lengths[one].max() < lengths[two].min() for one, two in itertools.pairwise(groups))
@@ -34,8 +34,10 @@ def test_groups_hold_every_sequence_once_in_order_of_length(lengths: np.ndarray)
 
 def test_groups_split_where_it_pays() -> None:
     lengths = np.array([10] * 500 + [100] * 500)
-    assert [len(group) for group in group_by_length(lengths)] == [500, 500]
-    assert len(group_by_length(np.array([10, 11, 12]))) == 1
+    assert [len(group) for group in group_by_length(lengths, 2_000)] == [500, 500]
+    assert len(group_by_length(np.array([10, 11, 12]), 2_000)) == 1
+    pair = np.array([10, 20])  # 2 * 400 pairs in one group, 100 + 400 in two
+    assert [len(group_by_length(pair, group_cost)) for group_cost in (299, 301)] == [2, 1]
 
 
 @settings(deadline=None, max_examples=25)
