@@ -53,8 +53,7 @@ def draw(columns: Sequence[Column], styles: Sequence[str]) -> Table:
 
 def align(columns: Sequence[Column]) -> list[str]:
     """The lines of a table as plain text, names on the first."""
-    rows = zip(*((column.name, *column.cells) for column in columns), strict=True)
-    return ["  ".join(_justify(cell, column) for cell, column in zip(row, columns, strict=True)).rstrip() for row in rows]
+    return ["  ".join(cells).rstrip() for cells in zip(*map(_justified, columns), strict=True)]
 
 
 def _folded(name: str) -> list[str]:
@@ -64,6 +63,8 @@ def _folded(name: str) -> list[str]:
     return [name] if at is None or len(name) <= 7 else [name[:at], name[at:]]
 
 
-def _justify(cell: str, column: Column) -> str:
-    width = max(map(len, (column.name, *column.cells)))
-    return cell.rjust(width) if column.is_number else cell.ljust(width)
+def _justified(column: Column) -> list[str]:
+    """Name and cells, all as wide as the widest."""
+    texts = (column.name, *column.cells)
+    width = max(map(len, texts))
+    return [text.rjust(width) if column.is_number else text.ljust(width) for text in texts]

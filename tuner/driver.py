@@ -29,6 +29,8 @@ from tuner.tracking import MirrorProcess, default_tracking_uri
 _MIRROR_SECONDS = 20.0
 _IMPATIENT_SECONDS = 6.0
 _HURRIED_SECONDS = 2.0
+_TOP = 30
+"""Trials that are shown at the end; how many are not, and the command that shows them all, stands below."""
 ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
@@ -66,7 +68,7 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
             mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
-    print_leaderboard(folder, console)
+    print_leaderboard(folder, console, _TOP)
     for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan, num_left)]:
         console.print(line, markup=False, soft_wrap=True)
     if interrupted:
