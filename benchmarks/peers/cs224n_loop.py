@@ -2,25 +2,33 @@
 
 import itertools
 import time
+from collections.abc import Mapping
 
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.peers.multitask_bert import TASKS, MultitaskBert, examples, load_tokenizer
+from benchmarks.peers.multitask_bert import MAX_TOKENS, TASKS, MultitaskBert, examples, load_tokenizer
 from benchmarks.workload import Workload
+from trainables.data.rows import Rows
 
 
 class Cs224nLoop:
-    """AdamW steps one weight after the other, as the starter code's own optimizer does."""
+    """AdamW steps one weight after the other, as the starter code's own optimizer does.
 
-    def __init__(self, workload: Workload) -> None:
+    Args:
+        workload: to train on.
+        rows: of each task, instead of all training rows.
+    """
+
+    def __init__(self, workload: Workload, rows: Mapping[str, Rows] | None = None) -> None:
         torch.set_num_threads(workload.num_threads)
         torch.manual_seed(0)
         self.workload = workload
         self.tokenizer = load_tokenizer()
         self.model = MultitaskBert().train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, foreach=False)
-        by_task = {number: list(group) for number, group in itertools.groupby(examples(workload), key=lambda row: row[0])}
+        by_number = itertools.groupby(examples(rows or workload.rows()), key=lambda row: row[0])
+        by_task = {number: list(group) for number, group in by_number}
         self.loaders = [
             DataLoader(by_task[number], workload.batch_size, shuffle=True, collate_fn=self._collate)
             for number in range(len(TASKS))
@@ -31,7 +39,7 @@ class Cs224nLoop:
     def _collate(self, rows: list[tuple[int, tuple[str, ...], float]]) -> dict[str, torch.Tensor]:
         tasks, sentences, labels = zip(*rows, strict=True)
         texts = [list(column) for column in zip(*sentences, strict=True)]
-        encoded = self.tokenizer(*texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        encoded = self.tokenizer(*texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         return {**encoded, "task": torch.tensor(tasks), "labels": torch.tensor(labels)}
 
     def _next_batch(self) -> dict[str, torch.Tensor]:

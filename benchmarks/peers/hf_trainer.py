@@ -7,11 +7,17 @@ from typing import Any
 import torch
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.peers.multitask_bert import MultitaskBert, examples, load_tokenizer
+from benchmarks.peers.multitask_bert import MultitaskBert, load_tokenizer, tokenised
 from benchmarks.workload import Workload
 
 _FIRST_STEPS = 2
 """Left out of each turn: `train()` sets itself up in them."""
+
+
+def arguments_in(folder: str, **options: Any) -> TrainingArguments:
+    """The library's defaults but for `options`: on the CPU, without checkpoints or a progress bar."""
+    quiet = {"save_strategy": "no", "disable_tqdm": True, "report_to": "none"}
+    return TrainingArguments(folder, use_cpu=True, remove_unused_columns=False, **quiet, **options)
 
 
 class HfTrainer:
@@ -26,28 +32,21 @@ class HfTrainer:
         torch.set_num_threads(workload.num_threads)
         self.workload, self.options = workload, options
         self.tokenizer = load_tokenizer()
-        self.rows = [self._tokenise(*row) for row in examples(workload)]
+        self.rows = tokenised(workload.rows(), self.tokenizer)
         self.model = MultitaskBert()
         self.turn = 0
-
-    def _tokenise(self, task: int, sentences: tuple[str, ...], label: float) -> dict[str, Any]:
-        return {**self.tokenizer(*sentences, truncation=True, max_length=128), "task": task, "labels": label}
 
     def run(self) -> tuple[float, float]:
         """One turn: tokens without padding, seconds."""
         self.turn += 1
         clock = _Clock()
         with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
+            arguments = arguments_in(
                 folder,
                 max_steps=_FIRST_STEPS + self.workload.num_steps,
                 per_device_train_batch_size=self.workload.batch_size,
                 learning_rate=1e-5,
                 seed=self.turn,
-                use_cpu=True,
-                save_strategy="no",
-                disable_tqdm=True,
-                remove_unused_columns=False,
                 **self.options,
             )
             pad = DataCollatorWithPadding(self.tokenizer)
