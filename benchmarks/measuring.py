@@ -10,7 +10,7 @@ import os
 import signal
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,11 +24,13 @@ class Run:
         units: of work done, such as tokens without padding.
         seconds: that it took.
         memory_bytes: the most that its process has held so far (resident).
+        more: further figures, by what they are called.
     """
 
     units: float
     seconds: float
     memory_bytes: int
+    more: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -44,6 +46,23 @@ class Contestant(Protocol):
 
 
 Make = Callable[..., Contestant]
+
+
+class Runner(Protocol):
+    """Something that has turns."""
+
+    def begin(self) -> None:
+        """Begins a turn."""
+
+    def end(self) -> Run:
+        """Waits for the turn's end.
+
+        Raises:
+            RuntimeError: it failed; with its words.
+        """
+
+    def close(self) -> None:
+        """Ends it, whatever it is at."""
 
 
 class Process:
@@ -116,9 +135,16 @@ def _peak_memory() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
+class Startable(Protocol):
+    """What is measured under one name."""
+
+    def start(self) -> list[Runner]:
+        """What then runs at once, and whose rates add up."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """What is measured under one name: processes that run at once, whose rates add up.
+    """A contestant in processes that run at once.
 
     Attributes:
         make: the contestant.
@@ -132,31 +158,35 @@ class Entry:
     num_threads: int
     num_processes: int = 1
 
+    def start(self) -> list[Runner]:
+        """Its processes, which wait for their first turn."""
+        return [Process(self.make, self.args, num_threads=self.num_threads) for _ in range(self.num_processes)]
 
-def alternate(entries: Mapping[str, Entry], *, rounds: int, warm_ups: int = 1) -> dict[str, list[Run]]:
+
+def alternate(entries: Mapping[str, Startable], *, rounds: int, warm_ups: int = 1) -> dict[str, list[Run]]:
     """Runs of each entry, one a round; those of the first `warm_ups` rounds are not kept."""
-    processes = {
-        name: [Process(e.make, e.args, num_threads=e.num_threads) for _ in range(e.num_processes)] for name, e in entries.items()
-    }
+    runners = {name: entry.start() for name, entry in entries.items()}
     runs: dict[str, list[Run]] = {name: [] for name in entries}
     names = list(entries)
     try:
         for number in range(warm_ups + rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                run = _turn(processes[name])
+                run = _turn(runners[name])
                 if number >= warm_ups:
                     runs[name].append(run)
     finally:
-        for process in (process for group in processes.values() for process in group):
-            process.close()
+        for runner in (runner for group in runners.values() for runner in group):
+            runner.close()
     return runs
 
 
-def _turn(processes: list[Process]) -> Run:
-    """One turn of processes at once: the sum of their rates over the longest's seconds, and the memory of the largest."""
-    for process in processes:
-        process.begin()
-    runs = [process.end() for process in processes]
+def _turn(runners: list[Runner]) -> Run:
+    """One turn of all at once: the sum of their rates over the longest's seconds, and the memory of the largest."""
+    for runner in runners:
+        runner.begin()
+    runs = [runner.end() for runner in runners]
+    if len(runs) == 1:
+        return runs[0]
     seconds = max(run.seconds for run in runs)
     return Run(sum(run.rate for run in runs) * seconds, seconds, max(run.memory_bytes for run in runs))
 
@@ -175,6 +205,6 @@ def spread(values: list[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def ratios(runs: Mapping[str, list[Run]], name: str, beside: str) -> Spread:
-    """Rate of one entry over that of another, within each round."""
-    return spread([one.rate / other.rate for one, other in zip(runs[name], runs[beside], strict=True)])
+def ratios(values: Mapping[str, list[float]], name: str, beside: str) -> Spread:
+    """Values of one entry over those of another, within each round."""
+    return spread([one / other for one, other in zip(values[name], values[beside], strict=True)])

@@ -1,0 +1,77 @@
+"""What is measured: groups of entries that take turns, each with its unit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.measuring import Entry, Run, Startable
+from benchmarks.workload import Workload
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries that take turns.
+
+    Attributes:
+        entries: makes them; the others stand beside the first.
+        unit: of the figure that is compared.
+        figure: of one turn.
+        rounds: in which each entry has a turn, where nothing else is asked for.
+        warm_ups: rounds before them, which do not count.
+    """
+
+    entries: Callable[[Workload], Mapping[str, Startable]]
+    unit: str
+    figure: Callable[[Run], float]
+    rounds: int
+    warm_ups: int = 1
+
+
+def peers(workload: Workload) -> dict[str, Entry]:
+    """The trainers, all on the whole machine; and what the machine could do."""
+    from benchmarks.ceiling import MatrixProducts
+    from benchmarks.ours import OurTrainer
+    from benchmarks.peers.cs224n_loop import Cs224nLoop
+    from benchmarks.peers.hf_trainer import HfTrainer
+
+    cores = workload.num_threads
+    one = replace(workload, num_threads=1)
+    return {
+        "Hugging Face Trainer, default": Entry(HfTrainer, (workload, {}), cores),
+        "Hugging Face Trainer, group_by_length": Entry(
+            HfTrainer, (workload, {"train_sampling_strategy": "group_by_length"}), cores
+        ),
+        "CS224N-style loop": Entry(Cs224nLoop, (workload,), cores),
+        "tritune, one trial on all cores": Entry(OurTrainer, (workload, {}), cores),
+        "tritune, a trial on each core": Entry(OurTrainer, (one, {}), 1, cores),
+        "matrix products alone, on each core": Entry(MatrixProducts, (one,), 1, cores),
+    }
+
+
+def techniques(workload: Workload) -> dict[str, Entry]:
+    """What our techniques cost or save, one thread each."""
+    from benchmarks.ours import OurEvaluation, OurTrainer
+
+    one = replace(workload, num_threads=1)
+    heads, half = {"phases.0.trainable": "heads"}, {"phases.0.frozen_layers": 3}
+    never, always = ({"encoder.frozen_cache": how} for how in ("never", "always"))
+    settings = {
+        "plain step": {},
+        "all tasks in a step": {"phases.0.task_schedule": "sum_of_losses"},
+        "SMART": {"objective.smart.enabled": True},
+        "3 of 6 layers frozen, computed": half | never,
+        "3 of 6 layers frozen, from the cache": half | always,
+        "heads alone, encoder computed": heads | never,
+        "heads alone, from the cache": heads | always,
+    }
+    entries = {name: Entry(OurTrainer, (one, assignments), 1) for name, assignments in settings.items()}
+    return entries | {"scoring dev": Entry(OurEvaluation, (one,), 1)}
+
+
+def _rate(run: Run) -> float:
+    return run.rate
+
+
+GROUPS = {
+    "peers": Group(peers, "tokens/s", _rate, rounds=3),
+    "techniques": Group(techniques, "tokens/s", _rate, rounds=3),
+}
