@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.measuring import Entry, Run, Startable
+from benchmarks.search_workload import SearchWorkload
 from benchmarks.workload import Workload
 
 
@@ -67,11 +68,28 @@ def techniques(workload: Workload) -> dict[str, Entry]:
     return entries | {"scoring dev": Entry(OurEvaluation, (one,), 1)}
 
 
+def searches(workload: Workload) -> dict[str, Startable]:
+    """Whole searches: same space, seed, trials, reports, rungs and examples of a full trial; a trial on each core."""
+    from benchmarks.commands import ProgramEntry
+    from benchmarks.whole_search import OurSearch, PlainSearch
+
+    own = SearchWorkload(source=workload.source, concurrency=workload.num_threads)
+    return {
+        "Ray Tune, OptunaSearch, ASHA, Trainer, MLflow": ProgramEntry(PlainSearch(own)),
+        "tritune": ProgramEntry(OurSearch(own)),
+    }
+
+
 def _rate(run: Run) -> float:
     return run.rate
+
+
+def _rate_an_hour(run: Run) -> float:
+    return run.rate * 3600
 
 
 GROUPS = {
     "peers": Group(peers, "tokens/s", _rate, rounds=3),
     "techniques": Group(techniques, "tokens/s", _rate, rounds=3),
+    "search": Group(searches, "trials/hour", _rate_an_hour, rounds=1, warm_ups=0),
 }
