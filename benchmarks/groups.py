@@ -80,6 +80,17 @@ def searches(workload: Workload) -> dict[str, Startable]:
     }
 
 
+def starts(_workload: Workload) -> dict[str, Startable]:
+    """A worker's process from its start to its first training step, on the sample; the warm-up makes its tokens."""
+    from benchmarks.commands import ProgramEntry
+    from benchmarks.worker_start import FirstStep
+
+    return {
+        "transformers, a plain loop": ProgramEntry(FirstStep("benchmarks.peers.first_step")),
+        "tritune": ProgramEntry(FirstStep("benchmarks.first_step")),
+    }
+
+
 def _rate(run: Run) -> float:
     return run.rate
 
@@ -88,8 +99,13 @@ def _rate_an_hour(run: Run) -> float:
     return run.rate * 3600
 
 
+def _seconds(run: Run) -> float:
+    return run.seconds
+
+
 GROUPS = {
     "peers": Group(peers, "tokens/s", _rate, rounds=3),
     "techniques": Group(techniques, "tokens/s", _rate, rounds=3),
     "search": Group(searches, "trials/hour", _rate_an_hour, rounds=1, warm_ups=0),
+    "start": Group(starts, "s to a step", _seconds, rounds=5),
 }
