@@ -30,6 +30,7 @@ class Ended:
         output: what it printed.
         began: when it was started, by the machine's monotonic clock, in seconds.
         seconds: from its start to its exit.
+        cpu_seconds: that it and all that it started computed, but for what each did in its last half second.
         tree_bytes: the most that it and all that it started held at once (resident; what they share is counted for each).
         largest_bytes: the most that one process held of those that it started, or itself where it started none.
     """
@@ -38,6 +39,7 @@ class Ended:
     output: str
     began: float
     seconds: float
+    cpu_seconds: float
     tree_bytes: int
     largest_bytes: int
 
@@ -78,6 +80,7 @@ class Command:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._tree: list[psutil.Process] = []
+        self._cpu_seconds: dict[psutil.Process, float] = {}
 
     def begin(self) -> None:
         """Starts it."""
@@ -114,12 +117,13 @@ class Command:
         if self._process.returncode:
             command = " ".join(["python", *self.program.arguments(folder)])
             raise RuntimeError(f"{command}: exit code {self._process.returncode}\n{output[-_TOLD_CHARACTERS:]}")
-        run = self.program.read(Ended(folder, output, self._began, seconds, tree_bytes, largest_bytes))
+        cpu_seconds = sum(self._cpu_seconds.values())
+        run = self.program.read(Ended(folder, output, self._began, seconds, cpu_seconds, tree_bytes, largest_bytes))
         self.close()
         return run
 
     def _look(self) -> list[int]:
-        """Bytes that each process of the tree holds, the command's own first; notes who they are."""
+        """Bytes that each process of the tree holds, the command's own first; notes who they are and what they computed."""
         assert self._process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(self._process.pid)
@@ -128,6 +132,7 @@ class Command:
         for process in self._tree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 held.append(process.memory_info().rss)
+                self._cpu_seconds[process] = sum(process.cpu_times()[:2])
         return held or [0]
 
     def close(self) -> None:
@@ -140,4 +145,4 @@ class Command:
             self._process.wait()
         if self._folder is not None:
             self._folder.cleanup()
-        self._process, self._folder, self._tree = None, None, []
+        self._process, self._folder, self._tree, self._cpu_seconds = None, None, [], {}

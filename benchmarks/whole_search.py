@@ -97,6 +97,7 @@ def run_of(ended: Ended, workload: SearchWorkload, trials: list[Iterable[Mapping
     best = best_report(report for own in reports for report in own)
     more = {
         "wall, s": ended.seconds,
+        "CPU, s": ended.cpu_seconds,
         "examples": examples,
         "examples/s": examples / ended.seconds,
         "best score": best["score"] if best else float("nan"),

@@ -49,6 +49,13 @@ def test_memory_is_that_of_all_processes() -> None:
     assert 0 < program.ended.largest_bytes < 200 * 2**20 < program.ended.tree_bytes
 
 
+def test_what_is_computed_is_counted() -> None:
+    busy = Code("import time; [None for _ in iter(lambda: time.process_time() < 1.2, False)]")
+    alternate({"it": ProgramEntry(busy)}, rounds=1, warm_ups=0)
+    assert busy.ended is not None
+    assert 0.1 < busy.ended.cpu_seconds < 2
+
+
 def test_who_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"exit code 3\n(.|\n)*no such space"):
         alternate({"it": ProgramEntry(Code("print('no such space'); raise SystemExit(3)"))}, rounds=1, warm_ups=0)

@@ -19,7 +19,7 @@ SMALL = SearchWorkload(encoder="tiny", trials=2, budget=64, reports=2, reduction
 
 
 def ended(folder: Path) -> Ended:
-    return Ended(folder, "", began=5, seconds=10, tree_bytes=2**30, largest_bytes=2**29)
+    return Ended(folder, "", began=5, seconds=10, cpu_seconds=12, tree_bytes=2**30, largest_bytes=2**29)
 
 
 def test_the_space_is_one() -> None:
@@ -53,6 +53,7 @@ def test_a_search_counts_its_trials_and_examples(tmp_path: Path) -> None:
     run = run_of(ended(tmp_path), SMALL, [[early], [early, last]])
     assert (run.units, run.seconds, run.memory_bytes) == (2, 10, 2**29)
     assert (run.more["examples"], run.more["examples/s"], run.more["best score"]) == (400, 40, 0.6)
+    assert (run.more["wall, s"], run.more["CPU, s"]) == (10, 12)
     assert run.more["all processes, MiB"] == 1024
 
 

@@ -7,7 +7,7 @@ from benchmarks.worker_start import FirstStep
 
 
 def ended(output: str) -> Ended:
-    return Ended(Path(), output, began=100.0, seconds=9, tree_bytes=2, largest_bytes=1)
+    return Ended(Path(), output, began=100.0, seconds=9, cpu_seconds=8, tree_bytes=2, largest_bytes=1)
 
 
 def test_it_ends_with_the_first_step_and_not_with_the_process() -> None:
