@@ -75,7 +75,7 @@ def searches(workload: Workload) -> dict[str, Startable]:
 
     own = SearchWorkload(source=workload.source, concurrency=workload.num_threads)
     return {
-        "Ray Tune, OptunaSearch, ASHA, Trainer, MLflow": ProgramEntry(PlainSearch(own)),
+        "plain stack": ProgramEntry(PlainSearch(own)),
         "tritune": ProgramEntry(OurSearch(own)),
     }
 

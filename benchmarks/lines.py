@@ -55,20 +55,30 @@ def measure(name: str, group: Group, workload: Workload, rounds: int | None = No
 
 
 def draw(lines: list[Line]) -> Table:
-    """The table of one group's lines, of which there is at least one."""
+    """The table of one group's lines, of which there is at least one: a row a line, or a column where they have many figures."""
     first = lines[0]
-    table = Table(first.group, first.unit, "lowest to highest", f"beside {first.name}", "memory, MiB", *first.more)
-    for line in lines:
-        figure = line.figure
-        table.add_row(
-            line.name,
-            _short(figure.median),
-            f"{_short(figure.low)} to {_short(figure.high)}",
-            f"{line.ratio.median:.2f}",
-            f"{line.memory_bytes >> 20:,}",
-            *map(_short, line.more.values()),
-        )
+    cells = [_cells(line, beside=first.name) for line in lines]
+    if first.more:
+        table = Table(first.group, *(line.name for line in lines))
+        for heading in cells[0]:
+            table.add_row(heading, *(own[heading] for own in cells))
+        return table
+    table = Table(first.group, *cells[0])
+    for line, own in zip(lines, cells, strict=True):
+        table.add_row(line.name, *own.values())
     return table
+
+
+def _cells(line: Line, beside: str) -> dict[str, str]:
+    """Headings and what stands under them."""
+    figure = line.figure
+    return {
+        line.unit: _short(figure.median),
+        "lowest to highest": f"{_short(figure.low)} to {_short(figure.high)}",
+        f"beside {beside}": f"{line.ratio.median:.2f}",
+        "memory, MiB": f"{line.memory_bytes >> 20:,}",
+        **{heading: _short(value) for heading, value in line.more.items()},
+    }
 
 
 def _short(value: float) -> str:

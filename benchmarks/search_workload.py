@@ -18,7 +18,7 @@ class SearchWorkload:
         encoder: a name, as `encoder.name` takes it.
         space: file of the space.
         trials: in all.
-        budget: examples of a full trial.
+        budget: examples of a full trial; nine reports are whole batches of 16 and of 32.
         reports: of a full trial, evenly spaced.
         early_dev_share: part of dev that all of them but the last are scored on.
         reduction_factor: ASHA's eta; with 9 reports and 3 its rungs are reports 1 and 3.
@@ -30,7 +30,7 @@ class SearchWorkload:
     encoder: str = PACKAGED_ENCODER
     space: str = str(SPACE)
     trials: int = 16
-    budget: int = 1440
+    budget: int = 1152
     reports: int = 9
     early_dev_share: float = 0.25
     reduction_factor: int = 3
