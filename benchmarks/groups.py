@@ -91,6 +91,22 @@ def starts(_workload: Workload) -> dict[str, Startable]:
     }
 
 
+def ledgers(_workload: Workload) -> dict[str, Startable]:
+    """A trial's ask, report and tell beside few trials and beside many."""
+    from benchmarks.commands import ProgramEntry
+    from benchmarks.large_ledger import LargeLedger
+
+    return {f"{num:,} trials": ProgramEntry(LargeLedger(num)) for num in (100, 1000, 5000, 10_000)}
+
+
+def drivers(_workload: Workload) -> dict[str, Startable]:
+    """The driver while many trials report each second."""
+    from benchmarks.commands import ProgramEntry
+    from benchmarks.simulated_driver import SimulatedDriver
+
+    return {"64 simulated trials": ProgramEntry(SimulatedDriver(64, 40))}
+
+
 def _rate(run: Run) -> float:
     return run.rate
 
@@ -103,9 +119,19 @@ def _seconds(run: Run) -> float:
     return run.seconds
 
 
+def _milliseconds(run: Run) -> float:
+    return run.seconds * 1000
+
+
+def _percent(run: Run) -> float:
+    return run.seconds * 100
+
+
 GROUPS = {
     "peers": Group(peers, "tokens/s", _rate, rounds=3),
     "techniques": Group(techniques, "tokens/s", _rate, rounds=3),
     "search": Group(searches, "trials/hour", _rate_an_hour, rounds=1, warm_ups=0),
     "start": Group(starts, "s to a step", _seconds, rounds=5),
+    "ledger": Group(ledgers, "ms a trial", _milliseconds, rounds=1, warm_ups=0),
+    "driver": Group(drivers, "% of a core", _percent, rounds=1, warm_ups=0),
 }

@@ -16,7 +16,14 @@ _MAX_RESTARTS = 3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, scratch: Path) -> bool:
+def run_trials(
+    referee: Referee,
+    settings: SearchSettings,
+    *,
+    num_slots: int,
+    scratch: Path,
+    trainable: type[TrialTrainable] = TrialTrainable,
+) -> bool:
     """Runs what the referee hands out, until nothing is left, the time is up, or somebody interrupts.
 
     Whatever is unfinished on return stands in the ledger as running and can be taken up again.  A trial whose worker dies
@@ -27,6 +34,7 @@ def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, sc
         settings: resources and time budget.
         num_slots: trials at once.
         scratch: where Tune may write; never read back.
+        trainable: what runs a trial.
 
     Returns:
         True where a signal ended it.
@@ -35,7 +43,7 @@ def run_trials(referee: Referee, settings: SearchSettings, *, num_slots: int, sc
 
     assert referee.num_to_start > 0, "there must be a trial to start"
     tuner = Tuner(
-        with_resources(TrialTrainable, {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}),
+        with_resources(trainable, {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}),
         tune_config=TuneConfig(
             search_alg=LedgerSearcher(referee),
             scheduler=LedgerScheduler(referee),
