@@ -41,11 +41,6 @@ def num_slots(settings: SearchSettings, num_cpus: int, num_gpus: int) -> int:
     return min(fit, settings.concurrency or fit)
 
 
-def count_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def count_gpus() -> int:
     """NVIDIA GPUs of this machine, without importing torch; `CUDA_VISIBLE_DEVICES` counts up to its first `-1`, as for CUDA."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -14,11 +14,12 @@ from search_spaces.study import StudySpace
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
-from tuner.cluster import count_cpus, count_gpus, local_ray, num_slots
+from tuner.cluster import count_gpus, local_ray, num_slots
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
+from tuner.processes import count_cpus
 from tuner.progress import Progress, SteadyConsole, Tally
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee

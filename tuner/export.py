@@ -14,6 +14,8 @@ README.md                the model card
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +33,7 @@ from tuner.handover import problems_of_out, written_whole
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, model_card
 from tuner.predictions import write_predictions
+from tuner.processes import count_cpus
 from tuner.records import TrialRecord, rank
 
 FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
@@ -135,8 +138,9 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
 
     config, model = load_model(aside)
     store = tokenise(config.data, config.encoder, config.tasks)
-    with torch_threads(config.num_threads):
-        evaluations = {split: evaluate(model, store, split) for split in ("dev", "test")}
+    with torch_threads(config.num_threads), ThreadPoolExecutor(max(1, count_cpus() // config.num_threads)) as pool:
+        parts: tuple[Split, ...] = ("dev", "test")
+        evaluations = dict(zip(parts, pool.map(partial(evaluate, model, store), parts), strict=True))
         dev_share = float((record.best_report or {}).get("dev_share", 1.0))
         score = (evaluations["dev"] if dev_share == 1 else evaluate(model, store, share=dev_share)).metrics["score"]
     if record.score is None or not abs(score - record.score) <= TOLERANCES[config.precision]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.cluster import _scratch_parent, count_cpus, count_gpus, num_slots, remove_stale_scratch
+from tuner.cluster import _scratch_parent, count_gpus, num_slots, remove_stale_scratch
+from tuner.processes import count_cpus
 from tuner.settings import SearchSettings
 
 
@@ -66,7 +67,7 @@ def test_without_a_word_from_cuda_the_devices_are_counted(monkeypatch: pytest.Mo
 def test_cpus_are_those_that_the_process_may_use() -> None:
     assert count_cpus() == len(os.sched_getaffinity(0)) >= 1
     bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-    code = f"{bind}; from tuner.cluster import _scratch_parent, count_cpus; print(count_cpus())"
+    code = f"{bind}; from tuner.cluster import _scratch_parent; from tuner.processes import count_cpus; print(count_cpus())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
