@@ -8,6 +8,7 @@ import torch
 
 from trainables.data.batching import evaluation_batches
 from trainables.data.frozen_states import FrozenTable
+from trainables.data.resident import ResidentTable, ResidentTokens
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable
 from trainables.model.multitask import MultitaskModel
@@ -39,6 +40,7 @@ def evaluate(
     *,
     share: float = 1.0,
     frozen: Mapping[str, FrozenTable] | None = None,
+    resident: ResidentTokens | None = None,
 ) -> Evaluation:
     """Runs the model over a split, without dropout, and scores it where all tasks have labels.
 
@@ -48,6 +50,7 @@ def evaluate(
         split: what to run over.
         share: how much of it: a part that is the same in every call (see `stratified_part`).
         frozen: of each task what the encoder's first layers give for the split's rows; None: all is computed.
+        resident: the store where the model computes; None: tokens are read from memory.
 
     Raises:
         ValueError: part of a split without labels.
@@ -59,7 +62,8 @@ def evaluate(
             continue
         table = store.table(name, split)
         rows = np.arange(table.num_rows) if share == 1 else stratified_part(table.labels, share)
-        outputs[name] = predict(model, table, task, rows, frozen=(frozen or {}).get(name))
+        on_device = resident.table(name, split) if resident else None
+        outputs[name] = predict(model, table, task, rows, frozen=(frozen or {}).get(name), resident=on_device)
         if table.labels is not None:
             labels[name] = table.labels[rows]
     by_name = tasks.by_name
@@ -90,7 +94,13 @@ def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:
 
 @torch.inference_mode()
 def predict(
-    model: MultitaskModel, table: TokenTable, task: Task, rows: np.ndarray, *, frozen: FrozenTable | None = None
+    model: MultitaskModel,
+    table: TokenTable,
+    task: Task,
+    rows: np.ndarray,
+    *,
+    frozen: FrozenTable | None = None,
+    resident: ResidentTable | None = None,
 ) -> np.ndarray:
     """The model's raw outputs for some rows of a table, float32 `[num_rows, num_classes]` or `[num_rows]`, in their order."""
     shape = (table.num_rows, task.num_outputs) if task.target == "classes" else (table.num_rows,)
@@ -102,6 +112,7 @@ def predict(
         max_tokens_per_batch=MAX_TOKENS_PER_BATCH,
         rows=rows,
         frozen=frozen,
+        resident=resident,
     )
     for numbers, batch in batches:
         outputs[numbers] = model([batch], generator=None)[task.name].cpu().numpy()

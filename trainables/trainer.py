@@ -35,6 +35,7 @@ from trainables.config_parts import PhaseConfig, Precision
 from trainables.data.batching import Batch, ExampleStream, gather, longest_sequences
 from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenTable
+from trainables.data.resident import ResidentTokens
 from trainables.data.rows import Split, training_rows
 from trainables.data.tokens import TokenStore
 from trainables.evaluation import evaluate
@@ -102,6 +103,7 @@ class Trainer:
         self.objective = Objective(config.objective)
         self.teacher = teacher_of(self.model, config.objective.bregman)
         self.tables = {name: self.store.table(name, "train") for name in self.config.tasks.names}
+        self.resident = ResidentTokens(self.store, self.device)
         data = config.data
         self.rows = {
             name: training_rows(table.num_rows, data.train_share[name], data.eda.copies[name])
@@ -168,7 +170,7 @@ class Trainer:
                 results.append(self._step())
             trained = time.perf_counter()
             dev_share = 1.0 if len(self.history) + 1 == self.config.num_reports else self.config.early_dev_share
-            scores = evaluate(self.model, self.store, share=dev_share, frozen=self._frozen("dev")).metrics
+            scores = evaluate(self.model, self.store, share=dev_share, frozen=self._frozen("dev"), resident=self.resident).metrics
             evaluated = time.perf_counter()
         if not math.isfinite(scores["score"]):
             raise Diverged(f"step {self.position.step}: predictions of dev are not finite")
@@ -284,6 +286,7 @@ class Trainer:
             task=self.config.tasks.by_name[task],
             pair_encoding=self.config.encoder.pair_encoding,
             frozen=self._frozen("train").get(task),
+            resident=self.resident.table(task, "train"),
         )
         outputs = self.teacher_outputs.get(task)
         return batch if outputs is None else replace(batch, teacher=torch.from_numpy(outputs[rows]))

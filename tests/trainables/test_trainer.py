@@ -10,6 +10,7 @@ import torch
 
 from trainables.balancing.task_schedules import TASK_SCHEDULES
 from trainables.config import TrialConfig
+from trainables.data.resident import ResidentTable, ResidentTokens
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model
 from trainables.parts import ConfigError
@@ -149,6 +150,23 @@ def test_taking_turns_step_by_step_changes_nothing(small_config: TrialConfig) ->
         one.advance()
         other.advance()
     assert numbers(one) == run(Trainer(small_config))
+
+
+@pytest.mark.parametrize("pair_encoding", ["cross", "bi"])
+def test_tokens_that_lie_on_the_device_train_the_same_model(
+    pair_encoding: str, small_config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config.override({"encoder.pair_encoding": pair_encoding})
+    whole = Trainer(config)
+    curve = run(whole)
+
+    def table(self: ResidentTokens, task: str, split: str) -> ResidentTable:
+        return ResidentTable.of(self._store.table(task, split), self._device)
+
+    monkeypatch.setattr(ResidentTokens, "table", table)
+    resident = Trainer(config)
+    assert run(resident) == curve
+    assert equal(weights(resident), weights(whole))
 
 
 def test_frozen_layers_are_the_same_bits_after_20_steps_and_have_no_state(small_config: TrialConfig) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenStates, FrozenTable
+from trainables.data.resident import ResidentTable
 from trainables.data.tokens import TokenTable
 from trainables.tasks import Task
 
@@ -43,7 +44,13 @@ class Batch:
 
 
 def gather(
-    table: TokenTable, rows: np.ndarray, *, task: Task, pair_encoding: PairEncoding, frozen: FrozenTable | None = None
+    table: TokenTable,
+    rows: np.ndarray,
+    *,
+    task: Task,
+    pair_encoding: PairEncoding,
+    frozen: FrozenTable | None = None,
+    resident: ResidentTable | None = None,
 ) -> Batch:
     """The batch of the given rows, in their order.
 
@@ -53,6 +60,7 @@ def gather(
         task: whose rows they are.
         pair_encoding: how pairs are read; nothing to a task of single sentences.
         frozen: what the encoder's first layers give for rows of the same table; None: nothing is known.
+        resident: the table where the model computes: tokens and labels come from there; None: from memory.
     """
     lengths = table.offsets[rows + 1] - table.offsets[rows]
     first_lengths = table.first_lengths[rows].astype(np.int64)
@@ -62,8 +70,13 @@ def gather(
         lengths = first_lengths = np.concatenate([first_lengths, lengths - first_lengths])
     places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each token in its sequence
     rows_of_tokens, places_in_rows = np.repeat(rows, lengths), np.repeat(starts, lengths) + places
-    token_ids = table.tokens[table.offsets[rows_of_tokens] + places_in_rows].astype(np.int64)
-    segment_ids = (places >= np.repeat(first_lengths, lengths)).astype(np.int64)
+    if resident is None:
+        token_ids = torch.from_numpy(table.tokens[table.offsets[rows_of_tokens] + places_in_rows].astype(np.int64))
+        segment_ids = torch.from_numpy((places >= np.repeat(first_lengths, lengths)).astype(np.int64))
+        labels = None if table.labels is None else torch.from_numpy(table.labels[rows[:num_examples]])
+    else:
+        token_ids, segment_ids = resident.take(table.offsets[rows] + starts, lengths, first_lengths)
+        labels = resident.take_labels(rows[:num_examples])
     if frozen is None:
         states = None
     elif frozen.pooled:
@@ -72,11 +85,11 @@ def gather(
         states = frozen.take(rows_of_tokens, places_in_rows)
     return Batch(
         task=task,
-        token_ids=torch.from_numpy(token_ids),
-        segment_ids=torch.from_numpy(segment_ids),
+        token_ids=token_ids,
+        segment_ids=segment_ids,
         lengths=lengths,
         num_examples=num_examples,
-        labels=None if table.labels is None else torch.from_numpy(table.labels[rows[:num_examples]]),
+        labels=labels,
         frozen=states,
     )
 
@@ -155,6 +168,7 @@ def evaluation_batches(
     max_tokens_per_batch: int,
     rows: np.ndarray | None = None,
     frozen: FrozenTable | None = None,
+    resident: ResidentTable | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every row of `rows` (None: of the table) once, by length, in batches of at most `max_tokens_per_batch` tokens.
 
@@ -172,5 +186,8 @@ def evaluation_batches(
     while start < len(order):
         tokens_before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, tokens_before + max_tokens_per_batch, side="right")))
-        yield order[start:stop], gather(table, order[start:stop], task=task, pair_encoding=pair_encoding, frozen=frozen)
+        yield (
+            order[start:stop],
+            gather(table, order[start:stop], task=task, pair_encoding=pair_encoding, frozen=frozen, resident=resident),
+        )
         start = stop

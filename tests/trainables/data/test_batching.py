@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data.batching import ExampleStream, evaluation_batches, gather, longest_sequences
 from trainables.data.buckets import Buckets
+from trainables.data.resident import ResidentTable, ResidentTokens
 from trainables.data.tokens import tokenise
 from trainables.tasks import CS224N, QQP, SST, STS
 
@@ -34,11 +35,13 @@ def one_by_one(table, rows, task, pair_encoding):
 
 @pytest.mark.parametrize("task", CS224N.tasks, ids=CS224N.by_name)
 @pytest.mark.parametrize("num_examples", [0, 1, 7])
-def test_gather_equals_row_by_row(store, task, num_examples):
+@pytest.mark.parametrize("on_device", [False, True])
+def test_gather_equals_row_by_row(store, task, num_examples, on_device):
     pair_encoding, tokens = store
     table = tokens.table(task.name, "train")
     rows = np.random.default_rng(num_examples).integers(0, table.num_rows, num_examples)
-    batch = gather(table, rows, task=task, pair_encoding=pair_encoding)
+    resident = ResidentTable.of(table, torch.device("cpu")) if on_device else None
+    batch = gather(table, rows, task=task, pair_encoding=pair_encoding, resident=resident)
     expected = one_by_one(table, rows, task, pair_encoding)
     assert batch.token_ids.tolist() == [token for tokens, _ in expected for token in tokens]
     assert batch.segment_ids.tolist() == [segment for _, segments in expected for segment in segments]
@@ -48,6 +51,15 @@ def test_gather_equals_row_by_row(store, task, num_examples):
     assert batch.token_ids.dtype == batch.segment_ids.dtype == torch.int64
     assert batch.lengths.dtype == np.int64
     assert batch.labels.dtype == torch.float32
+
+
+def test_tables_lie_on_an_accelerator_once_and_never_twice_on_a_cpu(store):
+    _, tokens = store
+    resident = ResidentTokens(tokens, torch.device("meta"))
+    assert resident.table("sst", "train") is resident.table("sst", "train")
+    assert resident.table("sst", "train").tokens.device.type == "meta"
+    assert resident.table("sts", "test").labels is None
+    assert ResidentTokens(tokens, torch.device("cpu")).table("sst", "train") is None
 
 
 def test_a_batch_is_a_copy(store):
