@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 MAX_GROUPS = 4
+_FUSED_ON = ("cuda",)
 _GROUP_COSTS = {"cpu": 2_000}  # what one more group costs in small kernels, in padded query-key pairs (docs/decisions/0015)
 _GROUP_COST_ELSEWHERE = 20_000  # kernels have to be launched; not measured
 
@@ -144,6 +145,8 @@ def _attend_group(slots: tuple[Tensor, ...], group: Group, mask: Tensor | None) 
     """Attention over one group's slots of query, key and value, each `[num_slots, head_size]`."""
     head_size = slots[0].shape[1]
     query, key, value = (x.view(-1, group.length, head_size) for x in slots)
+    if mask is None and query.device.type in _FUSED_ON:
+        return _attend_fused(query, key, value, group)
     scores = torch.bmm(query, key.transpose(1, 2))
     if group.mask is not None:
         by_sequence = scores.view(group.num_sequences, -1, group.length, group.length)
@@ -152,6 +155,17 @@ def _attend_group(slots: tuple[Tensor, ...], group: Group, mask: Tensor | None) 
     if mask is not None:
         probabilities = probabilities * mask
     return torch.bmm(probabilities, value).flatten(0, 1)
+
+
+def _attend_fused(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
+    """The same in one kernel, each `[num_sequences * heads, length, head_size]`, for accelerators and where nothing is dropped.
+
+    Not on a CPU, where it is slower; not with dropout, whose masks the passes of SMART share and the kernel would draw itself.
+    """
+    query, key, value = (x.unflatten(0, (group.num_sequences, -1)) for x in (query, key, value))
+    mask = None if group.mask is None else group.mask.to(query.dtype)
+    out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
+    return out.flatten(0, 2)
 
 
 def _key_mask(used: np.ndarray, device: torch.device) -> Tensor | None:

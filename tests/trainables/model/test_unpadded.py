@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainables.model import unpadded
 from trainables.model.unpadded import MAX_GROUPS, attend, group_by_length, plan_attention
 
 lengths_of_batches = st.lists(st.integers(1, 40), min_size=1, max_size=20).map(np.array)
@@ -41,14 +42,16 @@ def test_groups_split_where_it_pays() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(lengths_of_batches)
-def test_equals_attention_of_each_sequence_alone_with_gradients(lengths: np.ndarray) -> None:
+@given(lengths_of_batches, st.booleans())
+def test_equals_attention_of_each_sequence_alone_with_gradients(lengths: np.ndarray, is_fused: bool) -> None:
     heads, total = 2, int(lengths.sum())
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(total, 8, generator=generator, requires_grad=True) for _ in range(3)]
     upstream = torch.randn(total, 8, generator=generator)
     plan = plan_attention(lengths, heads, CPU)
-    ours = attend(*inputs, plan, [None] * len(plan.groups))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpadded, "_FUSED_ON", ("cpu",) if is_fused else ())
+        ours = attend(*inputs, plan, [None] * len(plan.groups))
     theirs = attend_one_by_one(*inputs, lengths, heads)
     torch.testing.assert_close(ours, theirs)
     for one, two in zip(torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(theirs, inputs, upstream), strict=True):
