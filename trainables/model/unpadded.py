@@ -162,7 +162,7 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Te
 
     Not on a CPU, where it is slower; not with dropout, whose masks the passes of SMART share and the kernel would draw itself.
     """
-    query, key, value = (x.unflatten(0, (group.num_sequences, -1)) for x in (query, key, value))
+    query, key, value = (x.view(group.num_sequences, -1, *x.shape[1:]) for x in (query, key, value))
     mask = None if group.mask is None else group.mask.to(query.dtype)
     out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
     return out.flatten(0, 2)
