@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
-from scipy.stats import spearmanr
 
 from reports.tables import Column, align, draw
 from search_spaces.study import ROW, Study, StudySpace, parse_space
@@ -141,6 +140,8 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """
     if len(pairs) < 3:
         return None
+    from scipy.stats import spearmanr  # 1.5 seconds, which no search is to wait for
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a constant side is told by NaN, and by a warning
         value = float(spearmanr([one for one, _ in pairs], [other for _, other in pairs]).statistic)

@@ -112,9 +112,9 @@ def test_the_safe_loader_is_safe() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("tuner.search", {"torch", "ray", "mlflow", "transformers"}),
+        ("tuner.search", {"torch", "ray", "mlflow", "transformers", "scipy"}),
         ("tuner.referee", {"torch", "ray", "mlflow"}),
-        ("reports.leaderboard", {"torch", "ray", "mlflow"}),
+        ("reports.leaderboard", {"torch", "ray", "mlflow", "scipy"}),
         ("trainables.inputs", {"torch", "ray", "optuna", "transformers"}),
         ("trainables.trainer", {"ray", "optuna", "mlflow", "transformers"}),
         ("trainables.trainable", {"torch", "optuna", "mlflow"}),
