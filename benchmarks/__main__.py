@@ -46,7 +46,8 @@ def main(
     only: Annotated[str, typer.Option(help=f"one of {', '.join(GROUPS)}; empty: all")] = "",
     out: Annotated[Path, typer.Option(help="where the figures go as JSON")] = Path("runs/benchmarks.json"),
 ) -> None:
-    """Measures and shows."""
+    """Measures and shows.  A GPU is left alone, so that all that stand side by side compute on the same processor."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if only and only not in GROUPS:
         raise typer.BadParameter(f"one of {', '.join(GROUPS)} must be given, but got {only!r}", param_hint="--only")
     try:
