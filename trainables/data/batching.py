@@ -1,7 +1,7 @@
 """Token tables in, unpadded batches out; and the order of rows, seeded, whose position is one number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -68,7 +68,7 @@ def gather(
     if task.is_pair and pair_encoding == "bi":
         rows, starts = np.concatenate([rows, rows]), np.concatenate([starts, first_lengths])
         lengths = first_lengths = np.concatenate([first_lengths, lengths - first_lengths])
-    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each token in its sequence
+    places = _places(lengths)
     rows_of_tokens, places_in_rows = np.repeat(rows, lengths), np.repeat(starts, lengths) + places
     if resident is None:
         token_ids = torch.from_numpy(table.tokens[table.offsets[rows_of_tokens] + places_in_rows].astype(np.int64))
@@ -92,6 +92,37 @@ def gather(
         labels=labels,
         frozen=states,
     )
+
+
+def part_of(batch: Batch, examples: np.ndarray) -> Batch:
+    """Some examples of a batch, as `gather` would have given their rows alone.
+
+    Args:
+        batch: with at least one example.
+        examples: int64, their numbers in the batch, in the order wanted.
+    """
+    sequences_of_an_example = len(batch.lengths) // batch.num_examples
+    sequences = np.concatenate([examples + number * batch.num_examples for number in range(sequences_of_an_example)])
+    lengths = batch.lengths[sequences]
+    starts = np.cumsum(batch.lengths) - batch.lengths
+    tokens = torch.from_numpy(np.repeat(starts[sequences], lengths) + _places(lengths))
+    frozen, kept = batch.frozen, torch.from_numpy(examples)
+    return replace(
+        batch,
+        token_ids=batch.token_ids[tokens],
+        segment_ids=batch.segment_ids[tokens],
+        lengths=lengths,
+        num_examples=len(examples),
+        labels=None if batch.labels is None else batch.labels[kept],
+        teacher=None if batch.teacher is None else batch.teacher[kept],
+        frozen=frozen and replace(frozen, values=frozen.values[torch.from_numpy(sequences) if frozen.pooled else tokens]),
+    )
+
+
+def _places(lengths: np.ndarray) -> np.ndarray:
+    """Of each token its place in its sequence, int64 `[total_tokens]`, for sequences that lie end to end."""
+    places: np.ndarray = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return places
 
 
 def longest_sequences(table: TokenTable, pair_encoding: PairEncoding) -> np.ndarray:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config_parts import DataConfig, EncoderConfig
-from trainables.data.batching import ExampleStream, evaluation_batches, gather, longest_sequences
+from trainables.data.batching import ExampleStream, evaluation_batches, gather, longest_sequences, part_of
 from trainables.data.buckets import Buckets
+from trainables.data.frozen_states import FrozenTable
 from trainables.data.resident import ResidentTable, ResidentTokens
 from trainables.data.tokens import tokenise
 from trainables.tasks import CS224N, QQP, SST, STS
@@ -60,6 +61,30 @@ def test_tables_lie_on_an_accelerator_once_and_never_twice_on_a_cpu(store):
     assert resident.table("sst", "train").tokens.device.type == "meta"
     assert resident.table("sts", "test").labels is None
     assert ResidentTokens(tokens, torch.device("cpu")).table("sst", "train") is None
+
+
+@pytest.mark.parametrize("task", CS224N.tasks, ids=CS224N.by_name)
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_part_is_what_gather_gives_of_its_rows(store, task, pooled):
+    pair_encoding, tokens = store
+    table = tokens.table(task.name, "train")
+    num_states = np.full(table.num_rows, 2) if pooled else table.sequence_lengths
+    states = np.random.default_rng(0).random((num_states.sum(), 3), dtype=np.float32)
+    frozen = FrozenTable(states, np.cumsum(num_states) - num_states, 1, pooled)
+    rows, examples = np.array([5, 0, 9, 2, 7]), np.array([3, 0, 4])
+    how = {"task": task, "pair_encoding": pair_encoding, "frozen": frozen}
+    taught = torch.arange(5.0)
+    part = part_of(dataclasses.replace(gather(table, rows, **how), teacher=taught), examples)
+    expected = gather(table, rows[examples], **how)
+    assert part.token_ids.tolist() == expected.token_ids.tolist()
+    assert part.segment_ids.tolist() == expected.segment_ids.tolist()
+    assert part.lengths.tolist() == expected.lengths.tolist()
+    assert (part.task, part.num_examples) == (task, 3)
+    assert part.labels.tolist() == expected.labels.tolist()
+    assert part.teacher.tolist() == [3, 0, 4]
+    assert torch.equal(part.frozen.values, expected.frozen.values)
+    bare = part_of(gather(tokens.table(task.name, "test"), rows, task=task, pair_encoding=pair_encoding), examples)
+    assert (bare.labels, bare.teacher, bare.frozen) == (None, None, None)
 
 
 def test_a_batch_is_a_copy(store):
