@@ -121,7 +121,10 @@ def applied_model(model: MultitaskModel) -> dict[str, Any]:
 
 
 def applied_objective(objective: Objective, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Of each task the functions that a step calls for its loss, with weights and constants; and what this step has added."""
+    """Of each task the functions that a step calls for its loss, with weights and constants; and what this step has added.
+
+    `smart_examples`: of how many of its examples SMART's passes were.
+    """
     terms = {task.name: dict(objective.terms_of(task)) for task in tasks}
     for task, of_task in terms.items():
         if not _is_taught(objective, task):
@@ -129,6 +132,7 @@ def applied_objective(objective: Objective, tasks: Sequence[Task]) -> dict[str, 
     return {
         "terms": {task: {name: _term(term) for name, term in of_task.items()} for task, of_task in terms.items()},
         "added": {task: list(names) for task, names in objective.added.items()},
+        "smart_examples": dict(objective.smart_examples),
     }
 
 

@@ -9,6 +9,7 @@ from trainables.config_parts import (
     HeadConfig,
     ObjectiveConfig,
     PhaseConfig,
+    SmartConfig,
 )
 from trainables.tasks import Task, TaskSet
 
@@ -33,6 +34,7 @@ def misfits(
         out += _of_phase(f"phases.{number}", phase, encoder, heads, balancing)
     out += _of_all_phases(phases, tasks, encoder, balancing)
     out += _of_weights([task for task in tasks.names if any(task in phase.tasks for phase in phases)], objective, balancing)
+    out += _of_smart_share(objective.smart, data.batch_size)
     out += _of_data(data)
     return out
 
@@ -145,6 +147,14 @@ def _of_weights(trained: Sequence[str], objective: ObjectiveConfig, balancing: B
         yield f"objective.smart.enabled=true changes nothing: objective.smart.weights is 0 for each task that trains ({named})"
     if not any(balancing.loss_weights[task] for task in trained):
         yield f"balancing.loss_weights: one > 0 must stand there, but got 0 for each task that trains ({named})"
+
+
+def _of_smart_share(smart: SmartConfig, batch_size: int) -> Iterator[str]:
+    if smart.enabled and smart.batch_share < 1 and smart.num_examples(batch_size) == batch_size:
+        yield (
+            f"objective.smart.batch_share={smart.batch_share:g} changes nothing: of data.batch_size={batch_size} examples, "
+            "rounded up, it is all"
+        )
 
 
 def _of_data(data: DataConfig) -> Iterator[str]:

@@ -51,6 +51,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "objective.smart.epsilon": (1e-6, 1.0),
     "objective.smart.dropout": ("same_masks", "off"),
     "objective.smart.divergence": ("symmetric_kl", "kl"),
+    "objective.smart.batch_share": (1.0, 0.5),
     "objective.bregman.mu": (0.0, 1.0),
     "objective.bregman.beta": (0.0, 0.9),
     "objective.bregman.late_beta": (0.0, 0.999),

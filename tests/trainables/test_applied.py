@@ -78,6 +78,7 @@ NOT_SEARCHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a later phase's frozen_layers": ({"phases": HALVES}, {"phases.1.frozen_layers": 1}),
     "a later phase's tasks": ({"phases": HALVES}, {"phases.1.tasks": ["sst"]}),
     "smart.noise_std": ({"objective.smart.enabled": True}, {"objective.smart.noise_std": 1e-2}),
+    "smart.batch_share": ({"objective.smart.enabled": True}, {"objective.smart.batch_share": 0.5}),
     "smart.epsilon": ({"objective.smart.enabled": True}, {"objective.smart.epsilon": 1.0}),
     "contrastive.margin": ({**APART, "objective.contrastive.weights.qqp": 1.0}, {"objective.contrastive.margin": 1.0}),
     "ranking.scale": ({**APART, "objective.ranking.weights.qqp": 1.0}, {"objective.ranking.scale": 5.0}),
@@ -143,20 +144,23 @@ def test_a_loss_is_read_back_as_its_terms(tmp_path: Path) -> None:
             "sts": {"loss": {"function": "squared_error", "weight": 1.0}},
         },
         "added": {"sst": ["loss"]},
+        "smart_examples": {},
     }
 
 
 def test_smart_is_read_back_as_it_is_added() -> None:
-    smart = {"enabled": True, "step_size": 0.5, "dropout": "off", "weights": {"sst": 7.0, "qqp": 0.0}}
+    smart = {"enabled": True, "step_size": 0.5, "dropout": "off", "weights": {"sst": 7.0, "qqp": 0.0}, "batch_share": 0.3}
     both = {"objective.smart": smart, "objective.bregman.mu": 2.0, "phases.0.task_schedule": "sum_of_losses"}
     applied = first_step(BASE.override(both))["objective"]
     constants = {"step_size": 0.5, "noise_std": 1e-3, "epsilon": 1e-6, "dropout": "off", "divergence": "symmetric_kl"}
+    constants |= {"batch_share": 0.3}
     terms = applied["terms"]
     assert terms["sst"]["smart"] == {"function": "smart_terms", "weight": 7.0, **constants}
     assert "smart" not in terms["qqp"]
     assert terms["sts"]["bregman"] == {"function": "squared_difference", "weight": 2.0}
     on = ["loss", "smart", "bregman"]
     assert applied["added"] == {"sst": on, "qqp": ["loss", "bregman"], "sts": on}
+    assert applied["smart_examples"] == {"sst": 2, "qqp": 2, "sts": 2}  # of 4
 
 
 def test_what_is_read_back_is_that_of_the_first_step() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainables.config import BY_TASK, TrialConfig
-from trainables.config_parts import DataConfig
+from trainables.config_parts import DataConfig, SmartConfig
 from trainables.parts import ConfigError
 from trainables.paths import read_yaml, values_at, write_yaml
 from trainables.tasks import CS224N, SST, STS, TaskSet
@@ -235,6 +235,10 @@ HEADS_ALONE = {"trainable": "heads"}
             {**SMART, "objective.smart.weights.sst": 0.0, "phases.0.tasks": ["sst"]},
             "objective.smart.enabled=true changes nothing: objective.smart.weights is 0 for each task that trains (sst)",
         ),
+        (
+            {**SMART, "objective.smart.batch_share": 0.9, "data.batch_size": 8},
+            "objective.smart.batch_share=0.9 changes nothing: of data.batch_size=8 examples, rounded up, it is all",
+        ),
         ({"balancing.loss_weights.*": 0.0}, "balancing.loss_weights: one > 0 must stand there"),
         (
             {"balancing.loss_weights.sst": 0.0, "balancing.loss_weights.sts": 0.0, "phases.0.tasks": ["sst", "sts"]},
@@ -266,6 +270,8 @@ def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], pr
         {**SMART, "objective.smart.noise_std": 0.0, "objective.smart.step_size": 0.0},
         {"objective.smart.noise_std": 0.0, "objective.smart.weights.*": 0.0},
         {**SMART, "objective.smart.weights.*": 0.0, "objective.smart.weights.sts": 1.0},
+        {**SMART, "objective.smart.batch_share": 0.5, "data.batch_size": 2},
+        {"objective.smart.batch_share": 0.5, "data.batch_size": 1},
         {"balancing.loss_weights.*": 0.0, "balancing.loss_weights.sts": 0.1},
         {"phases": [{**WHOLE_DATASETS, "tasks": ["qqp"], "round_share": {"qqp": 0.5}}]},
         {**READ_APART, "heads.*.dropout": 0.5, "heads.sts.kind": "cosine"},
@@ -273,6 +279,13 @@ def test_what_makes_no_sense_together_is_refused(assignments: dict[str, Any], pr
 )
 def test_what_makes_sense_together_is_not(assignments: dict[str, Any]) -> None:
     TrialConfig().override(assignments)
+
+
+@pytest.mark.parametrize(
+    ("share", "batch_size", "expected"), [(1.0, 7, 7), (0.5, 7, 4), (0.1, 30, 3), (0.7, 10, 7), (1e-12, 8, 1), (0.5, 1, 1)]
+)
+def test_smarts_share_of_a_batch_is_rounded_up(share: float, batch_size: int, expected: int) -> None:
+    assert SmartConfig(batch_share=share).num_examples(batch_size) == expected
 
 
 def test_what_is_not_said_of_a_task_is_the_default() -> None:

@@ -118,8 +118,9 @@ def test_layers_that_have_moved_are_not_still_any_more(
     assert [r["loss"] for r in found] == pytest.approx([r["loss"] for r in expected], rel=1e-3)
 
 
-def test_smart_moves_what_the_layers_read(small_config: TrialConfig) -> None:
-    curve(small_config.override({**HEADS, "objective.smart.enabled": True}), "always")
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_smart_moves_what_the_layers_read(small_config: TrialConfig, share: float) -> None:
+    curve(small_config.override({**HEADS, "objective.smart": {"enabled": True, "batch_share": share}}), "always")
     assert not files()
 
 

@@ -33,6 +33,10 @@ CASES: dict[str, dict[str, Any]] = {
         "objective.smart.enabled": True,
     },
     "smart": {"objective.smart.enabled": True, "optimizer.lr_schedule": "linear"},
+    "smart_on_a_part": {
+        "objective.smart": {"enabled": True, "batch_share": 0.3},
+        "phases": [{"share": 0.5, "frozen_layers": 1}, {"share": 0.5, "task_schedule": "sum_of_losses"}],
+    },
     "frozen_then_free": {
         "encoder.pooling": "attention",
         "heads.sst": {"kind": "conv1d"},

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainables.config_parts import ObjectiveConfig
 from trainables.data.batching import Batch
-from trainables.model.dropout import DrawnOnce
 from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import Teacher
+from trainables.objectives.clean_pass import CleanPass, clean_pass, passes_for_smart
 from trainables.objectives.contrastive import contrastive_loss
 from trainables.objectives.distill import teacher_terms
 from trainables.objectives.losses import DIVERGENCES, LOSSES
@@ -43,11 +43,13 @@ class Objective:
 
     Attributes:
         added: of each task that has had a turn, the names of the terms in its last loss.
+        smart_examples: of each task that has had SMART's passes, of how many examples they were in the last of its steps.
     """
 
     def __init__(self, config: ObjectiveConfig) -> None:
         self.config = config
         self.added: dict[str, list[str]] = {}
+        self.smart_examples: dict[str, int] = {}
         self._terms: dict[str, dict[str, Term]] = {}
         self._smart = partial(smart_terms, config=config.smart)
 
@@ -85,25 +87,26 @@ class Objective:
             model: of the trial.
             batches: of different tasks, with labels; with outputs of a teacher where the task has one.
             masks: generator of the dropout masks; None: no dropout.
-            noise: generator of SMART's starting noise.
+            noise: generator of SMART's starting noise, and of the examples that it is computed of.
             teacher: of the Bregman step; None: none.
         """
         terms = {batch.task.name: self.terms_of(batch.task) for batch in batches}
         smart = next((of_task["smart"].function for of_task in terms.values() if "smart" in of_task), None)
-        shared = DrawnOnce(masks) if smart is not None and masks is not None else None
-        embeddings = model.embed(batches) if smart is not None else None
-        sentences: dict[str, Tensor] = {}
-        clean = model(batches, generator=shared or masks, embeddings=embeddings, sentences=sentences)
-        values = {batch.task.name: _of_batch(terms[batch.task.name], batch, clean, sentences) for batch in batches}
-        if smart is not None:
-            moved = smart(model, batches, clean, embeddings, masks=shared, noise=noise)
-            for task, of_task in values.items():
-                of_task["smart"] = moved[task]
+        if smart is None:
+            clean, kept = clean_pass(model, batches, masks), None
+        else:
+            clean, kept = passes_for_smart(model, batches, config=self.config.smart, masks=masks, noise=noise)
+        values = {batch.task.name: _of_batch(terms[batch.task.name], batch, clean) for batch in batches}
+        if smart is not None and kept is not None:
+            moved = smart(model, kept.batches, kept.predictions, kept.embeddings, masks=kept.masks, noise=noise)
+            for batch in kept.batches:
+                values[batch.task.name]["smart"] = moved[batch.task.name]
+                self.smart_examples[batch.task.name] = batch.num_examples
         if teacher is not None:
             references = teacher.predict(batches)
             for task, of_task in values.items():
                 if "bregman" in terms[task]:
-                    of_task["bregman"] = terms[task]["bregman"].function(clean[task], references[task]).mean()
+                    of_task["bregman"] = terms[task]["bregman"].function(clean.predictions[task], references[task]).mean()
         return {task: self._sum(task, values[task]) for task in terms}
 
     def _sum(self, task: str, values: Mapping[str, Tensor]) -> Tensor:
@@ -114,17 +117,16 @@ class Objective:
         return sum(others, start=first)
 
 
-def _of_batch(
-    terms: Mapping[str, Term], batch: Batch, predictions: Mapping[str, Tensor], sentences: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _of_batch(terms: Mapping[str, Term], batch: Batch, clean: CleanPass) -> dict[str, Tensor]:
     """Scalars by the names of the terms that need no further pass of a model."""
-    task, inner = batch.task.name, predictions[batch.task.name]
+    task = batch.task.name
+    inner = clean.predictions[task]
     assert batch.labels is not None
     labels = batch.labels.to(inner.device)
     values = {"loss": terms["loss"].function(inner, labels).mean()}
     for name in ("contrastive", "ranking"):
         if name in terms:
-            values[name] = terms[name].function(sentences[task], labels).mean()
+            values[name] = terms[name].function(clean.sentences[task], labels).mean()
     if "distill" in terms and batch.teacher is not None:
-        values["distill"] = terms["distill"].function(predictions, [batch])[task]
+        values["distill"] = terms["distill"].function(clean.predictions, [batch])[task]
     return values

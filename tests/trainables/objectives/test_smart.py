@@ -1,3 +1,5 @@
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,7 @@ every_divergence = pytest.mark.parametrize("divergence", DIVERGENCES)
 
 
 def build(probability: float = 0.1, **smart: Any) -> tuple[MultitaskModel, Objective]:
-    values = {f"objective.smart.{key}": value for key, value in smart.items()}
+    values = {key if "." in key else f"objective.smart.{key}": value for key, value in smart.items()}
     config = TrialConfig().override(
         {"encoder.name": "tiny", "encoder.dropout": probability, "heads.*.dropout": probability, **values}
     )
@@ -124,15 +126,17 @@ def test_the_step_goes_uphill(batches: list[Any]) -> None:
     assert up > down
 
 
-def naive_terms(model: MultitaskModel, batch: Any, config: SmartConfig, masks: int, noise: int) -> torch.Tensor:
-    """Equation 3 as it reads, one task, every pass with a generator of its own, or none of them with one."""
+def naive_terms(
+    model: MultitaskModel, batch: Any, config: SmartConfig, masks: torch.Generator, noise: torch.Generator
+) -> torch.Tensor:
+    """Equation 3 as it reads, one task, every pass with a generator of its own in the state of `masks`, or none with one."""
     divergence = DIVERGENCES[config.divergence][batch.task.target]
 
     def drawn() -> torch.Generator | None:
-        return seeded(masks) if config.dropout == "same_masks" else None
+        return masks.clone_state() if config.dropout == "same_masks" else None
 
     clean = model([batch], generator=drawn())[batch.task.name]
-    start = torch.randn(model.embed([batch]).shape, generator=seeded(noise)) * config.noise_std
+    start = torch.randn(model.embed([batch]).shape, generator=noise) * config.noise_std
     start.requires_grad_()
     moved = model([batch], generator=drawn(), embeddings=model.embed([batch]) + start)[batch.task.name]
     (gradient,) = torch.autograd.grad(divergence(moved, clean.detach()).sum(), start)
@@ -153,10 +157,67 @@ def test_equals_a_plain_implementation_in_value_and_gradient(
     options = {"step_size": 0.1, "noise_std": 0.01, "dropout": dropout, "divergence": divergence}
     _, smart = build(enabled=True, weights=dict.fromkeys(CS224N.by_name, 2.0), **options)
     ours = losses(smart, model, [batch])
-    theirs = {task: losses(plain, model, [batch])[task] + 2.0 * naive_terms(model, batch, smart.config.smart, masks=1, noise=2)}
+    theirs = {
+        task: losses(plain, model, [batch])[task] + 2.0 * naive_terms(model, batch, smart.config.smart, seeded(1), seeded(2))
+    }
     torch.testing.assert_close(ours[task], theirs[task])
     for a, b in zip(gradients(model, ours), gradients(model, theirs), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def alone(batch: Any, examples: list[int]) -> Any:
+    """Examples of a batch, cut out sequence by sequence."""
+    twice = len(batch.lengths) // batch.num_examples
+    sequences = [example + number * batch.num_examples for number in range(twice) for example in examples]
+    ends = batch.lengths.cumsum()
+    tokens = [place for number in sequences for place in range(ends[number] - batch.lengths[number], ends[number])]
+    return dataclasses.replace(
+        batch,
+        token_ids=batch.token_ids[tokens],
+        segment_ids=batch.segment_ids[tokens],
+        lengths=batch.lengths[sequences],
+        num_examples=len(examples),
+        labels=batch.labels[examples],
+    )
+
+
+def with_part(model: MultitaskModel, plain: Objective, batch: Any, config: SmartConfig) -> torch.Tensor:
+    """The mean loss of all examples and twice the term of those drawn, which alone are read again."""
+    noise, masks, task = seeded(2), seeded(1), batch.task
+    order = torch.randperm(batch.num_examples, generator=noise).tolist()
+    size = math.ceil(batch.num_examples / 2)
+    losses = [plain(model, [alone(batch, part)], masks=masks, noise=noise)[task.name] for part in (order[:size], order[size:])]
+    mean = (size * losses[0] + (len(order) - size) * losses[1]) / len(order)
+    return mean + 2.0 * naive_terms(model, alone(batch, order[:size]), config, seeded(1), noise)
+
+
+@every_dropout
+@every_divergence
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("task", CS224N.by_name)
+@pytest.mark.parametrize("apart", [False, True])
+def test_on_part_of_a_batch_it_is_the_plain_formula_on_that_part(
+    make_batch: Make, *, task: str, dropout: str, divergence: str, pooling: str, apart: bool
+) -> None:
+    lengths, twice = [4, 9, 2, 9, 17], apart and task != "sst"
+    batch = make_batch(task, [*lengths, *reversed(lengths)] if twice else lengths, num_examples=5)
+    options = {"encoder.pair_encoding": "bi" if apart else "cross", "encoder.pooling": pooling}
+    model, plain = build(**options)
+    smart = {"step_size": 0.1, "noise_std": 0.01, "dropout": dropout, "divergence": divergence, "batch_share": 0.5}
+    _, ours = build(enabled=True, weights=dict.fromkeys(CS224N.by_name, 2.0), **smart, **options)
+    value, expected = losses(ours, model, [batch]), {task: with_part(model, plain, batch, ours.config.smart)}
+    torch.testing.assert_close(value[task], expected[task], rtol=1e-5, atol=0)
+    for a, b in zip(gradients(model, value), gradients(model, expected), strict=True):
+        assert (a - b).norm() <= 1e-5 * b.norm() + 1e-7
+    assert ours.smart_examples == {task: 3}
+
+
+def test_on_part_of_a_batch_without_step_and_noise_it_is_0(batches: list[Any]) -> None:
+    model, _ = build()
+    _, some = build(enabled=True, step_size=0.0, noise_std=0.0, batch_share=0.5)
+    _, none = build(enabled=True, step_size=0.0, noise_std=0.0, batch_share=0.5, weights=dict.fromkeys(CS224N.by_name, 9.0))
+    one, two = losses(some, model, batches), losses(none, model, batches)
+    assert all(torch.equal(one[task], two[task]) for task in CS224N.by_name)
 
 
 def test_it_works_while_the_encoder_stands_still(batches: list[Any]) -> None:
