@@ -54,11 +54,13 @@ def techniques(workload: Workload) -> dict[str, Entry]:
 
     one = replace(workload, num_threads=1)
     heads, half = {"phases.0.trainable": "heads"}, {"phases.0.frozen_layers": 3}
+    smart = {"objective.smart.enabled": True}
     never, always = ({"encoder.frozen_cache": how} for how in ("never", "always"))
     settings = {
         "plain step": {},
         "all tasks in a step": {"phases.0.task_schedule": "sum_of_losses"},
-        "SMART": {"objective.smart.enabled": True},
+        "SMART": smart,
+        "SMART on half of the batch": smart | {"objective.smart.batch_share": 0.5},
         "3 of 6 layers frozen, computed": half | never,
         "3 of 6 layers frozen, from the cache": half | always,
         "heads alone, encoder computed": heads | never,
