@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.commands import Ended
 from benchmarks.large_ledger import new_report
 from benchmarks.measuring import Run
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig
 from tuner.cluster import local_ray
+from tuner.housekeeping import Sweeper
 from tuner.ledger import Ledger
+from tuner.progress import Progress, Tally
 from tuner.records import TrialRecord
 from tuner.referee import Referee
 from tuner.settings import SearchSettings
@@ -30,7 +34,7 @@ _WINDOW = (0.5, 0.9)
 
 @dataclass(frozen=True)
 class SimulatedDriver:
-    """The program as an entry: seconds that the driver computes in one second."""
+    """The program as an entry.  All trials run throughout: there are no rungs, and the sampler is random."""
 
     num_trials: int
     num_reports: int
@@ -46,7 +50,9 @@ class SimulatedDriver:
     def read(self, ended: Ended) -> Run:
         """See `commands.Program`."""
         result = json.loads((ended.folder / _RESULT).read_text(encoding="utf-8"))
-        return Run(1, result.pop("share"), ended.largest_bytes, {**result, "all processes, MiB": ended.tree_bytes / 2**20})
+        return Run(
+            self.num_trials, ended.seconds, ended.largest_bytes, {**result, "all processes, MiB": ended.tree_bytes / 2**20}
+        )
 
 
 class Clock:
@@ -66,7 +72,7 @@ class Clock:
         (began, computed), (ended, computed_then) = self.reports[first], self.reports[last]
         seconds, cpu_seconds, num_reports = ended - began, computed_then - computed, last - first
         return {
-            "share": cpu_seconds / seconds,
+            "CPU s a second": cpu_seconds / seconds,
             "reports/s": num_reports / seconds,
             "CPU a report, ms": 1000 * cpu_seconds / num_reports,
         }
@@ -76,8 +82,15 @@ def run(folder: Path, num_trials: int, num_reports: int) -> dict[str, float]:
     """One search of simulated trials, all at once."""
     base = TrialConfig().override({"num_reports": num_reports, "budget_examples": 1000 * num_reports})
     settings = SearchSettings.parse({"trials": num_trials, "searcher": "random", "early_stopping": "none"})
-    clock = Clock()
-    referee = Referee(Ledger.create(folder, {}), settings, SPACE, base, folder, attributes={}, listener=clock)
+    clock, ledger = Clock(), Ledger.create(folder, {})
+    progress = Progress("simulated", Tally(num_trials, num_reports, 1000 * num_reports), lambda: [], Console(), quiet=True)
+    listeners = (progress, Sweeper(folder, [], settings.keep_models), clock)
+
+    def tell_all(event: str, record: TrialRecord) -> None:
+        for listener in listeners:
+            listener(event, record)
+
+    referee = Referee(ledger, settings, SPACE, base, folder, attributes={}, listener=tell_all)
     with local_ray(num_trials, 0) as scratch:
         from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
 

@@ -100,6 +100,7 @@ def run_of(ended: Ended, workload: SearchWorkload, trials: list[Iterable[Mapping
         "CPU, s": ended.cpu_seconds,
         "examples": examples,
         "examples/s": examples / ended.seconds,
+        "examples/CPU s": examples / ended.cpu_seconds,
         "best score": best["score"] if best else float("nan"),
         "all processes, MiB": ended.tree_bytes / 2**20,
     }

@@ -31,6 +31,9 @@ def hand_back_freed_memory() -> bool:
     Called between two trials: the next one may be smaller, and other processes want the memory.
     """
     gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # what it keeps there no other trial on the same device could use
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -8,7 +8,6 @@
 """
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trainables.background import in_background
 from trainables.balancing.loss_weights import BALANCING_FILE
 from trainables.checkpoints import (
     MANIFEST,
@@ -143,7 +143,7 @@ class TrialSession:
         folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False)
         written = [folder, *self._keep_best()]
         keep_newest(self._checkpoints, NUM_KEPT)
-        self._syncing = _in_background(partial(_sync_all, written))
+        self._syncing = in_background(partial(_sync_all, written))
         if self.done:
             self._wait_for_disk()
 
@@ -194,21 +194,6 @@ class TrialSession:
 def _sync_all(folders: list[Path]) -> None:
     for folder in folders:
         sync_checkpoint(folder)
-
-
-def _in_background(action: Callable[[], None]) -> "Future[None]":
-    """Runs an action in a thread of its own; what it raises is raised where its result is asked for."""
-    future: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            action()
-            future.set_result(None)
-        except BaseException as error:  # handed to who waits
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="tritune-sync", daemon=True).start()
-    return future
 
 
 def describe(metrics: Metrics, config: TrialConfig) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Space
 from trainables.config import TrialConfig
+from tuner.study_tables import changed
 
 MAX_ENDED = 250
 """Ended trials that a sampler is shown.  From as many on TPE's better part has its largest size, 25."""
@@ -61,7 +62,7 @@ def draw(
         number: of the trial that it is for.
         fixed: names of dimensions -> values that are not drawn.
     """
-    shown = [] if isinstance(sampler, RandomSampler) else evidence(trials)
+    shown = [] if isinstance(sampler, RandomSampler) else _within(space, evidence(trials))
     study = optuna.create_study(storage=_Shown(shown, number), direction="maximize", sampler=sampler)
     if fixed:
         study.enqueue_trial(dict(fixed))
@@ -82,7 +83,7 @@ def evidence(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     if len(ended) > MAX_ENDED:
         best = _best(ended)
         taken = {trial.number for trial in best}
-        ended = best + _sample([trial for trial in ended if trial.number not in taken], MAX_ENDED - len(best), len(trials))
+        ended = best + _sample([trial for trial in ended if trial.number not in taken], MAX_ENDED - len(best))
     return sorted(ended + running, key=lambda trial: trial.number)
 
 
@@ -97,10 +98,36 @@ def _best(ended: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     )
 
 
-def _sample(trials: Sequence[FrozenTrial], size: int, num_trials: int) -> list[FrozenTrial]:
-    chance = np.random.default_rng(_SEED).random(num_trials)  # of a longer study it begins with the same numbers
-    drawn = chance[[trial.number for trial in trials]]
+def _sample(trials: Sequence[FrozenTrial], size: int) -> list[FrozenTrial]:
+    numbers = [trial.number for trial in trials]
+    drawn = np.random.default_rng(_SEED).random(max(numbers) + 1)[numbers]  # of a longer study it begins with the same
     return [trials[index] for index in np.argpartition(drawn, size)[:size]]
+
+
+def _within(space: Space, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials as if the space's ranges had always been what they are now; those with a value outside of them teach nothing.
+
+    Optuna's groups keep the range that a dimension had in the first trial, and never draw beyond it.
+    """
+    ranges = {d.name: _range(d.domain) for d in space.dimensions if not isinstance(d.domain, Categorical)}
+    out = []
+    for trial in trials:
+        old = {name: (present, trial.distributions[name]) for name, present in ranges.items() if name in trial.distributions}
+        moved = {name: present for name, (present, other) in old.items() if _bounds(present) != _bounds(other)}
+        if all(present.low <= trial.params[name] <= present.high for name, present in moved.items()):
+            out.append(changed(trial, distributions=moved) if moved else trial)
+    return out
+
+
+def _range(domain: Domain) -> FloatDistribution | IntDistribution:
+    assert isinstance(domain, Float | Int)
+    if isinstance(domain, Float):
+        return FloatDistribution(domain.low, domain.high, log=domain.log)
+    return IntDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _bounds(distribution: Any) -> tuple[Any, ...]:
+    return type(distribution), getattr(distribution, "low", None), getattr(distribution, "high", None), distribution.log
 
 
 class _Shown(InMemoryStorage):

@@ -14,7 +14,6 @@ README.md                the model card
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
+from trainables.background import in_background
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
 from trainables.threads import torch_threads
@@ -138,9 +138,11 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
 
     config, model = load_model(aside)
     store = tokenise(config.data, config.encoder, config.tasks)
-    with torch_threads(config.num_threads), ThreadPoolExecutor(max(1, count_cpus() // config.num_threads)) as pool:
-        parts: tuple[Split, ...] = ("dev", "test")
-        evaluations = dict(zip(parts, pool.map(partial(evaluate, model, store), parts), strict=True))
+    with torch_threads(config.num_threads):
+        score_test = partial(evaluate, model, store, "test")
+        has_room = count_cpus() >= 2 * config.num_threads
+        test = in_background(score_test) if has_room else None
+        evaluations = {"dev": evaluate(model, store, "dev"), "test": test.result() if test else score_test()}
         dev_share = float((record.best_report or {}).get("dev_share", 1.0))
         score = (evaluations["dev"] if dev_share == 1 else evaluate(model, store, share=dev_share)).metrics["score"]
     if record.score is None or not abs(score - record.score) <= TOLERANCES[config.precision]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from tuner.mirror_runs import Artifact, Point, Status, WantedRun
 
 WHOLE_TAG = "tritune.mirrored"
-MAX_METRICS = 1000
-"""That `log_batch` takes."""
+MAX_ENTITIES = 1000
+"""Metrics, parameters and tags that `log_batch` takes together; of more it makes several calls, which may part a point."""
 
 
 @dataclass
@@ -102,11 +102,15 @@ def _missing_logs(wanted: WantedRun, held: HeldRun) -> list[Log]:
     points = [point for point in wanted.points if point.step not in held.steps]
     if not (points or tags or params):
         return []
-    first, *rest = _batches(points) or [()]
-    return [Log(tags, params, first), *(Log(points=batch) for batch in rest)]
+    at_once = _points_at_once(points, MAX_ENTITIES - len(tags) - len(params))
+    return [Log(tags, params, points[:at_once]), *(Log(points=batch) for batch in _batches(points[at_once:]))]
+
+
+def _points_at_once(points: Sequence[Point], num_metrics: int) -> int:
+    return max(1, num_metrics // max((len(point.metrics) for point in points), default=1))
 
 
 def _batches(points: Sequence[Point]) -> list[Sequence[Point]]:
     """The points in as few parts as MLflow takes."""
-    size = MAX_METRICS // max((len(point.metrics) for point in points), default=1)
+    size = _points_at_once(points, MAX_ENTITIES)
     return [points[n : n + size] for n in range(0, len(points), size)]

@@ -62,9 +62,10 @@ class Tally:
         if record.state == "running":
             self.by_number[record.number] = record
             return
-        self.by_number.pop(record.number, None)
+        # Last of all it runs no more: a display that looks in between counts it twice rather than not at all.
         self.num_ended[record.state] += 1
         self.best_ended = next(iter(rank([record, *([self.best_ended] if self.best_ended else [])])), None)
+        self.by_number.pop(record.number, None)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -165,8 +166,8 @@ class Progress:
         rungs = self._rung_table()
         if any(reached for _, reached, _, _ in rungs):
             parts.append(_rungs_table(rungs, self.tally.num_reports))
-        if self.tally.best:
-            parts.append(_best_lines(self.tally.best))
+        if best := self.tally.best:
+            parts.append(_best_lines(best))
         return Group(*parts)
 
     def _headline(self) -> Text:

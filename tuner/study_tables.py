@@ -36,7 +36,6 @@ _MAX_IDS = 500
 """Trials named in one query; SQLite takes 32,766 parameters, older ones 999."""
 
 _json_to_distribution = functools.lru_cache(maxsize=1000)(json_to_distribution)
-_distribution_to_json = functools.lru_cache(maxsize=1000)(distribution_to_json)
 
 
 @contextlib.contextmanager
@@ -88,18 +87,19 @@ def write_trial(connection: Connection, study_id: int, before: FrozenTrial | Non
         connection: within a transaction.
         study_id: of the study.
         before: as it stands in the tables; None: it is new.
-        after: as it is to stand: what `before` holds, and more.
+        after: as it is to stand: with all that `before` holds, and the same parameters where that has any.
 
     Returns:
         Its id.
     """
     trial_id = _write_head(connection, study_id, before, after)
     old = before or new_trial(after.number, after.state)
-    _insert_attributes(connection, _SYSTEM, trial_id, _added(old.system_attrs, after.system_attrs))
-    _insert_attributes(connection, _USER, trial_id, _added(old.user_attrs, after.user_attrs))
-    _insert(connection, _PARAMS, (_param_row(trial_id, name, after) for name in _added(old.params, after.params)))
-    scores = _added(old.intermediate_values, after.intermediate_values)
+    for table, one, other in ((_SYSTEM, old.system_attrs, after.system_attrs), (_USER, old.user_attrs, after.user_attrs)):
+        attributes = _replaced(connection, table.c.key, trial_id, one, other)
+        _insert(connection, table, (_attribute_row(trial_id, key, value) for key, value in attributes.items()))
+    scores = _replaced(connection, _SCORES.c.step, trial_id, old.intermediate_values, after.intermediate_values)
     _insert(connection, _SCORES, (_score_row(trial_id, step, score) for step, score in scores.items()))
+    _insert(connection, _PARAMS, (_param_row(trial_id, name, after) for name in after.params if name not in old.params))
     if after.values and not old.values:
         _insert(connection, _VALUES, [_value_row(trial_id, after.values[0])])
     return trial_id
@@ -135,13 +135,23 @@ def _write_head(connection: Connection, study_id: int, before: FrozenTrial | Non
     return before._trial_id
 
 
-def _added(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: value for key, value in new.items() if key not in old}
+def _replaced(
+    connection: Connection, column: Any, trial_id: int, old: Mapping[Any, Any], new: Mapping[Any, Any]
+) -> dict[Any, Any]:
+    """What has to be inserted: entries that are new, and those that stand otherwise, whose old rows are removed."""
+    stale = [key for key, value in new.items() if key in old and old[key] != value]
+    if stale:
+        connection.execute(sa.delete(column.table).where(column.table.c.trial_id == trial_id, column.in_(stale)))
+    return {key: value for key, value in new.items() if key not in old or key in stale}
+
+
+def _attribute_row(trial_id: int, key: str, value: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
 
 
 def _param_row(trial_id: int, name: str, trial: FrozenTrial) -> dict[str, Any]:
     distribution = trial.distributions[name]
-    value, text = distribution.to_internal_repr(trial.params[name]), _distribution_to_json(distribution)
+    value, text = distribution.to_internal_repr(trial.params[name]), distribution_to_json(distribution)
     return {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": text}
 
 
@@ -170,14 +180,6 @@ def _rows_of(connection: Connection, table: Any, queries: Iterable[Any]) -> Mapp
         for row in connection.execute(query):
             rows[row.trial_id].append(row)
     return rows
-
-
-def _insert_attributes(connection: Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    _insert(
-        connection,
-        table,
-        ({"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()),
-    )
 
 
 def _insert(connection: Connection, table: Any, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -86,18 +86,19 @@ class Mirror:
         """
         held = self._last_known = self._known(wanted)
         self._held, settled, self.settled = None, self.settled, set()
-        refused: list[Exception] = []
+        refused: dict[int | None, Exception] = {}
         for trial, run in wanted.items():
             try:
                 self._send_run(trial, run, held)
             except Exception as error:
                 if trial is None or getattr(error, "error_code", "") not in _REFUSED:
                     raise
-                refused.append(error)
+                refused[trial] = error
+        sent = (trial for trial, run in wanted.items() if run.is_final and trial not in refused)
+        self.settled = settled | {trial for trial in sent if trial is not None}
         if refused:
-            raise refused[0]
+            raise next(iter(refused.values()))
         self._held = held
-        self.settled = settled | {trial for trial, run in wanted.items() if trial is not None and run.is_final}
 
     def count_missing(self, wanted: Mapping[int | None, WantedRun]) -> tuple[int, int]:
         """Trials and reports that MLflow lacks, as far as is known without asking; all of them where it never answered."""

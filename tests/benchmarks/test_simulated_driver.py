@@ -8,7 +8,7 @@ from benchmarks.simulated_driver import Clock, SimulatedDriver
 def test_figures_are_of_the_window_in_which_all_report() -> None:
     clock = Clock()
     clock.reports = [(number / 4, number / 100) for number in range(100)]
-    assert clock.figures() == pytest.approx({"share": 0.04, "reports/s": 4, "CPU a report, ms": 10})
+    assert clock.figures() == pytest.approx({"CPU s a second": 0.04, "reports/s": 4, "CPU a report, ms": 10})
 
 
 @pytest.mark.slow

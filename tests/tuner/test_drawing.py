@@ -9,6 +9,8 @@ from optuna.samplers import RandomSampler
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from search_spaces.domains import Float
+from search_spaces.space import Dimension, Space
 from tuner.drawing import MAX_ENDED, _suggest, draw, evidence
 from tuner.samplers import make_sampler
 
@@ -113,3 +115,29 @@ def test_while_all_trials_are_shown_optuna_draws_the_same(toy: Any) -> None:
         assert dict(trial.params) == ours.params
         if number % 7:
             study.tell(trial, -abs(np.log(trial.params["optimizer.lr"] / 3e-5)))
+
+
+def told(space: Space, toy: Any, num_trials: int, seed: int, before: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that are the better, the larger their rate."""
+    trials = list(before)
+    for number in range(len(before), len(before) + num_trials):
+        drawn = draw(space, toy.base, make_sampler("tpe", seed, number), trials, number=number)
+        score = float(np.log(drawn.params["optimizer.lr"]))
+        trial = optuna.trial.create_trial(value=score, params=drawn.params, distributions=drawn.distributions)
+        trial.number = number
+        trials.append(trial)
+    return trials
+
+
+@pytest.mark.parametrize("bounds", [(1e-5, 1e-2), (1e-6, 5e-5)])
+def test_tpe_goes_on_over_other_bounds(bounds: tuple[float, float], toy: Any) -> None:
+    first, second = (Space("rate", (Dimension("optimizer.lr", Float(*b, log=True)),)) for b in ((1e-5, 1e-4), bounds))
+    trials = told(second, toy, 30, 1, told(first, toy, 12, 1, []))
+    rates = [trial.params["optimizer.lr"] for trial in trials[12:]]
+    assert all(bounds[0] <= rate <= bounds[1] for rate in rates)
+    assert max(rates) > bounds[1] / 3  # it is the best that there is now
+    assert [trial.distributions["optimizer.lr"].high for trial in trials[:12]] == [1e-4] * 12, "the ledger's own stay"
+
+
+def test_a_hole_in_the_numbers_is_no_trouble() -> None:
+    assert len(evidence(trials_of(400, (1, 0, 0, 0, 0))[1:])) == MAX_ENDED

@@ -125,6 +125,17 @@ def test_an_ask_that_is_killed_before_its_commit_was_never_asked(toy: Any) -> No
     assert Ledger(study).records() == [record] and record.config
 
 
+def test_what_an_older_driver_wrote_before_it_was_killed_is_replaced(toy: Any, ledger: Ledger, ask: Ask, tmp_path: Path) -> None:
+    number = ask(ledger)
+    [trial] = ledger._study.get_trials(deepcopy=False)
+    for key, value in (("reason", ["error", "its worker died"]), ("report:000000100", toy.report(1, 0.1))):
+        ledger._study._storage.set_trial_user_attr(trial._trial_id, key, value)
+    later = reopened(tmp_path / "search")
+    assert later.report(number, toy.report(1, 0.75)) and later.tell(number, "complete")
+    assert reopened(tmp_path / "search").records() == later.records()
+    assert (later.record(number).score, later.record(number).reason) == (0.75, "")
+
+
 @pytest.mark.parametrize("num_drawn", [0, 1, 2])
 @pytest.mark.parametrize("point", [None, {"optimizer.lr": 1e-4, "heads.*.kind": "mlp", "heads.*.hidden_size": 32}])
 def test_an_ask_of_an_older_ledger_cut_short_is_completed_with_what_was_drawn(

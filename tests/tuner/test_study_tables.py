@@ -141,3 +141,32 @@ def test_a_transaction_that_breaks_leaves_nothing(empty: bytes) -> None:
             write_trial(connection, study._study_id, None, new_trial(0, TrialState.RUNNING, {"a": 1}))
             raise RuntimeError
         assert study.trials == []
+
+
+def test_what_stands_otherwise_is_replaced(empty: bytes) -> None:
+    """An older driver wrote a reason, or a report, and was killed before what came after it."""
+    with new_study(empty) as study:
+        asked = study.ask()
+        asked.set_user_attr("reason", ["error", "its worker died"])
+        asked.report(0.1, 3)
+        with _engine_of(study).connect() as connection:
+            [before] = read_trials(connection, study._study_id)
+        after = changed(before, user_attrs={"reason": ["", ""], "new": 1}, intermediate_values={3: 0.7})
+        with transaction(_engine_of(study)) as connection:
+            write_trial(connection, study._study_id, before, after)
+        [trial] = optuna.load_study(storage=study._storage, study_name="s").trials
+        assert trial.user_attrs == {"reason": ["", ""], "new": 1}
+        assert trial.intermediate_values == {3: 0.7}
+
+
+@pytest.mark.parametrize("choices", [((0, 1), (False, True)), ((1, 2), (1.0, 2.0))])
+def test_choices_that_python_takes_for_equal_are_written_as_they_are(choices: Any, empty: bytes) -> None:
+    with new_study(empty) as study:
+        for number, own in enumerate(choices):
+            kind = {"kind": CategoricalDistribution(own)}
+            trial = changed(new_trial(number, TrialState.RUNNING), params={"kind": own[1]}, distributions=kind)
+            with transaction(_engine_of(study)) as connection:
+                write_trial(connection, study._study_id, None, trial)
+        read = optuna.load_study(storage=study._storage, study_name="s").trials
+        assert [repr(trial.distributions["kind"].choices) for trial in read] == [repr(own) for own in choices]
+        assert [repr(trial.params["kind"]) for trial in read] == [repr(own[1]) for own in choices]

@@ -202,9 +202,9 @@ def test_no_log_is_larger_than_mlflow_takes(num_points: int, num_metrics: int, d
     points = tuple(Point(n, n, {f"loss_{m}": 0.5 for m in range(num_metrics)}) for n in range(num_points))
     _, *logs = plan_run(replace(done.wanted()[2], status="RUNNING", seal="", points=points), None)
     assert [point for log in logs if isinstance(log, Log) for point in log.points] == list(points)
-    sizes = [sum(len(point.metrics) for point in log.points) for log in logs if isinstance(log, Log)]
-    assert max(sizes, default=0) <= 1000
-    assert len(sizes) <= 1 + num_points * num_metrics / 500
+    counted = [(log, sum(len(point.metrics) for point in log.points)) for log in logs if isinstance(log, Log)]
+    assert all(size + len(log.params) + len(log.tags) <= 1000 for log, size in counted)
+    assert len(counted) <= 2 + num_points * num_metrics / 500
 
 
 def test_what_is_settled_is_not_looked_at_again(done: Search) -> None:

@@ -58,6 +58,19 @@ def test_equals_attention_of_each_sequence_alone_with_gradients(lengths: np.ndar
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [[3, 9, 1, 4], [5, 5]])
+def test_in_one_kernel_bf16_is_attention_too(lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lowest fp32 number, which hides padding, is minus infinity there; no row has padding alone."""
+    plan = plan_attention(np.array(lengths), 2, CPU)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(sum(lengths), 8, generator=generator).bfloat16() for _ in range(3)]
+    exact = attend(*(x.float() for x in inputs), plan, [None] * len(plan.groups))
+    monkeypatch.setattr(unpadded, "_FUSED_ON", ("cpu",))
+    fused = attend(*inputs, plan, [None] * len(plan.groups))
+    assert fused.dtype == torch.bfloat16
+    torch.testing.assert_close(fused.float(), exact, rtol=0.02, atol=0.02)
+
+
 def test_gradients_are_right_to_finite_differences_with_masks() -> None:
     lengths, heads = np.array([1, 4, 2, 3]), 2
     plan = plan_attention(lengths, heads, CPU)
