@@ -114,7 +114,7 @@ def _within(space: Space, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     for trial in trials:
         old = {name: (present, trial.distributions[name]) for name, present in ranges.items() if name in trial.distributions}
         moved = {name: present for name, (present, other) in old.items() if _bounds(present) != _bounds(other)}
-        if all(present.low <= trial.params[name] <= present.high for name, present in moved.items()):
+        if all(_lies_in(present, trial.params[name]) for name, present in moved.items()):
             out.append(changed(trial, distributions=moved) if moved else trial)
     return out
 
@@ -126,8 +126,13 @@ def _range(domain: Domain) -> FloatDistribution | IntDistribution:
     return IntDistribution(domain.low, domain.high, log=domain.log)
 
 
-def _bounds(distribution: Any) -> tuple[Any, ...]:
-    return type(distribution), getattr(distribution, "low", None), getattr(distribution, "high", None), distribution.log
+def _bounds(distribution: BaseDistribution) -> tuple[Any, ...]:
+    return type(distribution), *(getattr(distribution, name, None) for name in ("low", "high", "log"))
+
+
+def _lies_in(present: FloatDistribution | IntDistribution, value: Any) -> bool:
+    """Never a word: the dimension had choices once."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and present.low <= value <= present.high
 
 
 class _Shown(InMemoryStorage):

@@ -141,3 +141,12 @@ def test_tpe_goes_on_over_other_bounds(bounds: tuple[float, float], toy: Any) ->
 
 def test_a_hole_in_the_numbers_is_no_trouble() -> None:
     assert len(evidence(trials_of(400, (1, 0, 0, 0, 0))[1:])) == MAX_ENDED
+
+
+def test_a_dimension_that_had_choices_once_is_drawn_from_its_range(toy: Any) -> None:
+    words = {"optimizer.lr": optuna.distributions.CategoricalDistribution(("low", "high"))}
+    trials = [optuna.trial.create_trial(value=0.5, params={"optimizer.lr": "low"}, distributions=words) for _ in range(8)]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    space = Space("rate", (Dimension("optimizer.lr", Float(1e-5, 1e-4, log=True)),))
+    assert 1e-5 <= draw(space, toy.base, make_sampler("tpe", 1, 8), trials, number=8).params["optimizer.lr"] <= 1e-4
