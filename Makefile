@@ -11,7 +11,7 @@ help:
 	@echo "make search     install, then search the sample corpus (12 trials, two to four minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
-	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; a quarter of an hour)"
+	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     ruff's formatter"
 	@echo "make clean      remove .venv and caches; runs/ stays"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -109,7 +109,8 @@ def _within(space: Space, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
     Optuna's groups keep the range that a dimension had in the first trial, and never draw beyond it.
     """
-    ranges = {d.name: _range(d.domain) for d in space.dimensions if not isinstance(d.domain, Categorical)}
+    present_ones = ((dimension.name, distribution_of(dimension.domain)) for dimension in space.dimensions)
+    ranges = {name: present for name, present in present_ones if isinstance(present, FloatDistribution | IntDistribution)}
     out = []
     for trial in trials:
         old = {name: (present, trial.distributions[name]) for name, present in ranges.items() if name in trial.distributions}
@@ -119,10 +120,13 @@ def _within(space: Space, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return out
 
 
-def _range(domain: Domain) -> FloatDistribution | IntDistribution:
-    assert isinstance(domain, Float | Int)
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """What Optuna calls a domain."""
+    if isinstance(domain, Categorical):
+        return CategoricalDistribution(domain.choices)
     if isinstance(domain, Float):
         return FloatDistribution(domain.low, domain.high, log=domain.log)
+    assert isinstance(domain, Int)
     return IntDistribution(domain.low, domain.high, log=domain.log)
 
 

@@ -139,7 +139,8 @@ class Ledger:
         attrs = {"lineage": dict(attributes), "assignment": drawn.assignment, "config": config.to_tree()}
         whole = changed(trial, params=drawn.params, distributions=drawn.distributions, user_attrs=_plain(attrs))
         started = trial.datetime_start or datetime.datetime.now()
-        return self._write(changed(whole, state=TrialState.RUNNING, datetime_start=started))
+        self._write(changed(whole, state=TrialState.RUNNING, datetime_start=started))
+        return self.record(trial.number)
 
     def enqueue(self, points: Iterable[Mapping[str, Value]]) -> None:
         """Puts points in the queue that asks are answered from first; points that were enqueued or tried before are skipped.
@@ -190,7 +191,7 @@ class Ledger:
         self._write(changed(told, user_attrs={"reason": [reason, detail]}))
         return True
 
-    def _write(self, after: FrozenTrial) -> TrialRecord:
+    def _write(self, after: FrozenTrial) -> None:
         """Writes an event, then knows it."""
         is_new = after.number == len(self._known)
         with transaction(self._engine) as connection:
@@ -200,7 +201,6 @@ class Ledger:
             self._known.append(after)
         else:
             self._known[after.number] = after
-        return _record(after)
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""

@@ -66,7 +66,7 @@ class Mirror:
 
     Attributes:
         sent: operations done so far, by kind (`runs`, `reports`, `files`).
-        settled: trials that have ended and were shown whole; empty after an error.
+        settled: trials that have ended and were shown whole; none after an error other than a refused run.
     """
 
     def __init__(self, tracking_uri: str) -> None:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 
 from benchmarks.search_workload import SearchWorkload
-from search_spaces.domains import Categorical, Domain, Float
 from search_spaces.space import Space
 from trainables.config_parts import DataConfig
 from trainables.data.reading import load_rows
 from trainables.data.rows import Rows
 from tuner.cluster import local_ray
+from tuner.drawing import distribution_of
 
 NAMES = {
     "optimizer.lr": "learning_rate",
@@ -46,14 +46,7 @@ def optuna_space(space: Space) -> dict[str, BaseDistribution]:
         if dimension.path not in NAMES or dimension.when:
             known = ", ".join(NAMES)
             raise ValueError(f"{dimension.name}: the plain search varies {known}, without conditions, and nothing else")
-    return {NAMES[dimension.path]: _distribution(dimension.domain) for dimension in space.dimensions}
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if isinstance(domain, Categorical):
-        return CategoricalDistribution(domain.choices)
-    kind = FloatDistribution if isinstance(domain, Float) else IntDistribution
-    return kind(domain.low, domain.high, log=domain.log)
+    return {NAMES[dimension.path]: distribution_of(dimension.domain) for dimension in space.dimensions}
 
 
 def part_of(rows: Rows, share: float) -> Rows:

@@ -17,7 +17,7 @@ from trainables.evaluation import metric
 from trainables.tasks import CS224N
 
 _EVAL_BATCH_SIZE = 64
-"""Not the library's 8, which would take twice as long."""
+"""Not the library's 8: a sixteenth more padding on the sample, and seven times the calls."""
 
 
 @dataclass(frozen=True)
