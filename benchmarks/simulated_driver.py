@@ -21,6 +21,7 @@ from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig
 from tuner.cluster import local_ray
 from tuner.housekeeping import Sweeper
+from tuner.interrupts import Interrupts
 from tuner.ledger import Ledger
 from tuner.progress import Progress, Tally
 from tuner.records import TrialRecord
@@ -94,7 +95,7 @@ def run(folder: Path, num_trials: int, num_reports: int) -> dict[str, float]:
     with local_ray(num_trials, 0) as scratch:
         from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
 
-        run_trials(referee, settings, num_slots=num_trials, scratch=scratch, trainable=_simulated())
+        run_trials(referee, settings, num_slots=num_trials, scratch=scratch, interrupts=Interrupts(""), trainable=_simulated())
     return clock.figures()
 
 

@@ -17,6 +17,7 @@ from tuner import search_folder
 from tuner.cluster import count_gpus, local_ray, num_slots
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
+from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
@@ -33,7 +34,7 @@ _HURRIED_SECONDS = 2.0
 _TOP = 30
 """Trials that are shown at the end; how many are not, and the command that shows them all, stands below."""
 ERROR_FILE = "error.log"
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+EXIT_DONE, EXIT_FAILED = 0, 1
 
 
 def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
@@ -53,14 +54,15 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
     """
     console = SteadyConsole(highlight=False)
     slots = _slots(plan)
+    interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with search_folder.locked(folder):
+    with search_folder.locked(folder), interrupts.heard():
         ledger = _begin(folder, plan) if is_new else _go_on(folder, plan)
         if not quiet:
             _announce(console, folder, plan, slots)
         with MirrorProcess(folder) as mirror:
             try:
-                interrupted = _search(ledger, folder, plan, slots, console, quiet=quiet)
+                interrupted = _search(ledger, folder, plan, slots, console, interrupts=interrupts, quiet=quiet)
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
@@ -69,13 +71,14 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
             mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
-    print_leaderboard(folder, console, _TOP)
-    for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *_where_things_are(folder, plan, num_left)]:
-        console.print(line, markup=False, soft_wrap=True)
-    if interrupted:
-        return EXIT_INTERRUPTED
-    too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
-    return EXIT_DONE if is_exported or too_early else EXIT_FAILED
+        print_leaderboard(folder, console, _TOP)
+        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted)
+        for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *way_on]:
+            console.print(line, markup=False, soft_wrap=True)
+        if interrupted:
+            return EXIT_INTERRUPTED
+        too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
+        return EXIT_DONE if is_exported or too_early else EXIT_FAILED
 
 
 def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException) -> int:
@@ -89,7 +92,7 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     errors.print(f"the search cannot go on: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: python -m tuner.search --resume {quote(str(folder))}")
+    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: {_resume_command(folder)}")
     return EXIT_FAILED
 
 
@@ -138,7 +141,9 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     write_yaml(plan.for_people(), folder / search_folder.SETTINGS_FILE)
 
 
-def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console: Console, *, quiet: bool) -> bool:
+def _search(
+    ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console: Console, *, interrupts: Interrupts, quiet: bool
+) -> bool:
     """Runs the trials; True where somebody interrupted."""
     listeners: list[Callable[[str, TrialRecord], None]] = []
 
@@ -160,12 +165,17 @@ def _search(ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console:
     if referee.num_to_start == 0:
         return False
     try:
-        with progress, local_ray(count_cpus(), count_gpus()) as scratch:
+        with progress, interrupts.noted(), local_ray(count_cpus(), count_gpus()) as scratch:
+            interrupts.listen()
+            interrupts.check()
             from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
 
-            return run_trials(referee, plan.settings, num_slots=slots, scratch=scratch)
-    except KeyboardInterrupt:
+            run_trials(referee, plan.settings, num_slots=slots, scratch=scratch, interrupts=interrupts)
+    except (KeyboardInterrupt, SystemExit):  # the latter is Ray's answer to a SIGTERM while it starts
         return True
+    finally:
+        interrupts.listen()
+    return interrupts.requested
 
 
 def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
@@ -240,7 +250,11 @@ def _budgets(plan: SearchPlan) -> str:
     return f"{budgets[0]} examples" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]} examples, by its row"
 
 
-def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str]:
+def _resume_command(folder: Path) -> str:
+    return f"python -m tuner.search --resume {quote(str(folder))}"
+
+
+def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrupted: bool) -> list[str]:
     """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
     compare = f"open {uri} in a browser" if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
@@ -255,6 +269,8 @@ def _where_things_are(folder: Path, plan: SearchPlan, num_left: int) -> list[str
         lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")
     if num_left:
         left = "1 trial is" if num_left == 1 else f"{num_left} trials are"
-        return [*lines, f"go on         python -m tuner.search --resume {here}   ({left} not finished or not begun)"]
+        return [*lines, f"go on         {_resume_command(folder)}   ({left} not finished or not begun)"]
+    if interrupted:
+        return [*lines, f"go on         {_resume_command(folder)}   (the best trial is not exported yet)"]
     more = f"--seeds {plan.space.num_seeds + 1}" if isinstance(plan.space, StudySpace) else "--trials +8"
-    return [*lines, f"more trials   python -m tuner.search --resume {here} {more}"]
+    return [*lines, f"more trials   {_resume_command(folder)} {more}"]

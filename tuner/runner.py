@@ -1,19 +1,18 @@
 """The Tune run: Ray does the work, the referee decides."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import Any
+
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 
 from trainables.trainable import TrialTrainable
+from tuner.interrupts import Interrupts
 from tuner.referee import Referee
 from tuner.scheduler import LedgerScheduler
 from tuner.searcher import LedgerSearcher
 from tuner.settings import SearchSettings
 
 _MAX_RESTARTS = 3
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_trials(
@@ -22,8 +21,9 @@ def run_trials(
     *,
     num_slots: int,
     scratch: Path,
+    interrupts: Interrupts,
     trainable: type[TrialTrainable] = TrialTrainable,
-) -> bool:
+) -> None:
     """Runs what the referee hands out, until nothing is left, the time is up, or somebody interrupts.
 
     Whatever is unfinished on return stands in the ledger as running and can be taken up again.  A trial whose worker dies
@@ -34,13 +34,12 @@ def run_trials(
         settings: resources and time budget.
         num_slots: trials at once.
         scratch: where Tune may write; never read back.
+        interrupts: looked at between two steps.
         trainable: what runs a trial.
 
-    Returns:
-        True where a signal ended it.
+    Raises:
+        KeyboardInterrupt: a signal ended it.
     """
-    from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
-
     assert referee.num_to_start > 0, "there must be a trial to start"
     tuner = Tuner(
         with_resources(trainable, {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}),
@@ -56,36 +55,28 @@ def run_trials(
             name="trials",
             storage_path=str(scratch / "tune"),
             verbose=0,
+            callbacks=[_Check(interrupts)],
             failure_config=FailureConfig(max_failures=_MAX_RESTARTS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
-    with _signals_interrupt() as interrupted:
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            assert interrupted
-    return bool(interrupted)
+    tuner.fit()
 
 
-@contextmanager
-def _signals_interrupt() -> Iterator[list[int]]:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once; yields the list that they are noted in.
+class _Check(Callback):  # type: ignore[misc]  # ray has no types
+    """Lets an interruption through between two steps of Tune.
 
     Tune's own handling, which waits for every trial's current step, is switched off: a step may take minutes, and nothing is
     lost without it, for reports and checkpoints are written before they are acted on.
     """
-    seen: list[int] = []
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        if not seen:
-            seen.append(number)
-            raise KeyboardInterrupt
+    def __init__(self, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
 
-    wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def on_step_begin(self, **_info: Any) -> None:
+        """Tune's hook, ten times a second or more often."""
+        self._interrupts.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune pickles its parts."""
+        return {}

@@ -4,11 +4,15 @@ Exit codes: 0 done; 1 every trial failed; 2 a mistake in what was asked for, not
 the search began; 130 interrupted, to be resumed.
 """
 
+import contextlib
 import datetime
+import gc
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import yaml
@@ -17,6 +21,7 @@ from typer import Option
 
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
+from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
@@ -99,7 +104,7 @@ def main(  # noqa: PLR0917 - a command line
     if print_config:
         typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
         return
-    from tuner.driver import EXIT_INTERRUPTED, drive  # Ray, Optuna: seconds, and only once there is something to do
+    from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
 
     try:
         code = drive(folder, plan, is_new=resume is None, quiet=quiet)
@@ -176,5 +181,24 @@ def _complain(console: Console, error: ValueError, code: int) -> int:
     return code
 
 
+def run() -> NoReturn:
+    """The command.
+
+    Where Ray was started, Python's own end is left out: threads of Ray's compiled part outlive `ray.shutdown`, and one such end
+    in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        if "ray" not in sys.modules or not isinstance(ended.code, int):
+            raise
+        code = ended.code
+    gc.collect()  # what still holds the ledger's file closes it
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            file.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    app()
+    run()

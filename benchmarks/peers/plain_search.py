@@ -3,8 +3,7 @@
 Ray Tune around `transformers.Trainer`, `OptunaSearch`, `ASHAScheduler`, `MLflowLoggerCallback` on SQLite.  It trains
 as the library does by default, and has the advantages that a few words bring: rows tokenised once, workers that are kept from
 trial to trial, no checkpoints, no result files, dev in batches of 64, Ray started as ours is.  What its parts are known to do
-wrong stays as it is.  It draws from the rows of all tasks, where ours takes turns: on the sample, with as many rows of each task,
-that is the same work; with other data it is not.
+wrong stays as it is.  Its batches mix the tasks, where ours take turns; both see as many examples of each.
 """
 
 import json

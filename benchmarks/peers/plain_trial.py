@@ -1,13 +1,14 @@
 """One trial of the plain search: `transformers.Trainer` as a function that reports to Ray Tune."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from ray import tune
+from torch.utils.data import WeightedRandomSampler
 from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from benchmarks.peers.hf_trainer import arguments_in
@@ -43,7 +44,7 @@ def train_trial(point: Mapping[str, Any], workload: SearchWorkload, rows: TokenR
     options = {name: value for name, value in point.items() if name != "dropout"}
     due = due_steps(workload.budget, workload.reports, options["per_device_train_batch_size"])
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
+        trainer = _Balanced(
             MultitaskBert(workload.encoder, point["dropout"]),
             arguments_in(
                 folder,
@@ -84,6 +85,19 @@ def scores(prediction: EvalPrediction) -> dict[str, float]:
         outputs = prediction.predictions[own]
         metrics[task.metric_key] = metric(task, outputs if task.target == "classes" else outputs[:, 0], labels[own])
     return metrics | {"score": CS224N.score_of(metrics)}
+
+
+class _Balanced(Trainer):
+    """Draws from all tasks alike, however many rows each has: mixed batches, as the library makes them."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> WeightedRandomSampler:
+        return balanced_sampler([row["task"] for row in train_dataset or self.train_dataset])
+
+
+def balanced_sampler(tasks: Sequence[int]) -> WeightedRandomSampler:
+    """As many rows as there are, drawn with replacement, each task as likely as the others; `tasks` holds each row's."""
+    counts = np.bincount(tasks)
+    return WeightedRandomSampler((1 / counts[np.asarray(tasks)]).tolist(), len(tasks))
 
 
 class _Reports(TrainerCallback):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,27 @@ def test_interrupted_search_stops_tidily_and_goes_on(bench: Bench, signal_number
     records = bench.records("i")
     assert len(records) == 3
     assert {record.state for record in records} <= {"complete", "stopped"}
+
+
+def test_ctrl_c_while_ray_starts_and_a_second_one_lose_nothing(bench: Bench) -> None:
+    process = bench.start("tuner.search", "--data", bench.data, *QUICK, "--budget", "1800", "--trials", "2", "--out", "runs/c")
+    bench.wait_for("c", lambda records: True)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume runs/c" in out + err
+    process = bench.start("tuner.search", "--resume", "runs/c")
+    bench.wait_for("c", lambda records: any(record.reports for record in records))
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err == "stopped at once; go on with: python -m tuner.search --resume runs/c\n"
+    done = bench.run("tuner.search", "--resume", "runs/c")
+    assert done.code == 0, done.err
+    assert {record.state for record in bench.records("c")} <= {"complete", "stopped"}
+    assert len(bench.records("c")) == 2
 
 
 def test_diverged_trial_fails_alone(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tuner import driver
+from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 
 
@@ -80,5 +81,5 @@ def test_a_time_budget_that_ends_before_the_first_report_is_no_failure(drive: Ca
 
 
 def test_interrupted_search_exports_nothing(drive: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert drive(lambda *_, **__: True) == driver.EXIT_INTERRUPTED
+    assert drive(lambda *_, **__: True) == EXIT_INTERRUPTED
     assert "exported" not in capsys.readouterr().out

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from trainables.parts import ConfigError
 from tuner import driver, search
+from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import LedgerError
 
 
@@ -28,5 +29,5 @@ def test_ctrl_c_outside_of_the_trials_says_how_to_go_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(search, "_look_at", lambda given: (Path("runs/a"), None))
     monkeypatch.setattr(driver, "drive", interrupt)
     done = CliRunner().invoke(search.app, [])
-    assert done.exit_code == driver.EXIT_INTERRUPTED
+    assert done.exit_code == EXIT_INTERRUPTED
     assert "--resume runs/a" in done.stderr

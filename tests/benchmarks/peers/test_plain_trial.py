@@ -4,7 +4,7 @@ import torch
 from transformers import EvalPrediction
 
 from benchmarks.peers.multitask_bert import TASKS, MultitaskBert, load_tokenizer, tokenised
-from benchmarks.peers.plain_trial import due_steps, scores
+from benchmarks.peers.plain_trial import balanced_sampler, due_steps, scores
 from trainables.data.sample import make_sample
 from trainables.tasks import CS224N
 
@@ -42,3 +42,11 @@ def test_the_model_gives_outputs_in_evaluation_alone() -> None:
     assert found["outputs"].shape == (6, 5)
     assert not found["outputs"][2:, 1:].any()
     assert found["outputs"][:2].all()
+
+
+def test_each_task_is_drawn_as_often_as_the_others_whatever_its_rows() -> None:
+    tasks = np.repeat([0, 1, 2], [60, 900, 240])
+    torch.manual_seed(0)
+    drawn = np.bincount(tasks[list(balanced_sampler(tasks.tolist()))])
+    assert drawn.sum() == 1200
+    assert np.abs(drawn - 400).max() < 5 * np.sqrt(1200 * 1 / 3 * 2 / 3)  # five standard deviations
