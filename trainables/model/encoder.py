@@ -22,7 +22,7 @@ from trainables.model.blank import Embedding, LayerNorm, Linear
 from trainables.model.dropout import MaskSource, draw_mask, dropout
 from trainables.model.hidden import Hidden, hidden_of
 from trainables.model.lora import adapters, add_adapters, merged_state
-from trainables.model.unpadded import AttentionPlan, attend, plan_attention
+from trainables.model.unpadded import AttentionPlan, Group, attend, attend_from_one, plan_attention
 from trainables.precision import multiplying
 
 _EMBEDDING_NAMES = {
@@ -231,21 +231,24 @@ class _Layer(nn.Module):
         self.output_norm = LayerNorm(width, eps=eps)
 
     def forward(self, states: Tensor, plan: AttentionPlan, generator: MaskSource | None, rows: Tensor | None) -> Tensor:
-        """The layer's output `[total_tokens, hidden]`, or `[len(rows), hidden]` for the tokens that `rows` names."""
-        masks = [_probability_mask(g.num_sequences * self.num_heads, g.length, self.dropout, generator) for g in plan.groups]
-        context = attend(self.query(states), self.key(states), self.value(states), plan, masks)
-        if rows is not None:
-            context, states = context[rows], states[rows]
+        """The layer's output `[total_tokens, hidden]`, or `[num_sequences, hidden]` of the token of each that `rows` names."""
+        masks = [self._probability_mask(group, generator, 1 if rows is not None else group.length) for group in plan.groups]
+        key, value = self.key(states), self.value(states)
+        if rows is None:
+            context = attend(self.query(states), key, value, plan, masks)
+        else:
+            states = states[rows]
+            context = attend_from_one(self.query(states), key, value, plan, masks)
         states = self.attention_norm(dropout(self.attention_output(context), self.dropout, generator) + states)
         inner = self.activation(self.intermediate(states))
         normed: Tensor = self.output_norm(dropout(self.output(inner), self.dropout, generator) + states)
         return normed
 
-
-def _probability_mask(rows: int, length: int, p: float, generator: MaskSource | None) -> Tensor | None:
-    if generator is None or p == 0:
-        return None
-    return draw_mask(torch.Size((rows, length, length)), p, generator)
+    def _probability_mask(self, group: Group, generator: MaskSource | None, num_queries: int) -> Tensor | None:
+        if generator is None or self.dropout == 0:
+            return None
+        shape = torch.Size((group.num_sequences * self.num_heads, num_queries, group.length))
+        return draw_mask(shape, self.dropout, generator)
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -41,12 +41,14 @@ class AttentionPlan:
         slot_rows: `[num_slots]`, row of the `[total * num_heads, head_size]` tokens that fills each slot; padding repeats row 0.
         slot_used: `[num_slots, 1]` float, 0 at padding; None where there is none.
         token_slots: `[total * num_heads]`, slot of each row.
+        order: `[num_sequences]`, the sequences' numbers as they stand in the groups.
     """
 
     groups: tuple[Group, ...]
     slot_rows: Tensor
     slot_used: Tensor | None
     token_slots: Tensor
+    order: Tensor
 
 
 def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) -> AttentionPlan:
@@ -60,7 +62,8 @@ def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) ->
     starts = np.cumsum(lengths) - lengths
     token_slots = np.empty((int(lengths.sum()), num_heads), dtype=np.int64)
     groups, slot_rows, first_slot = [], [], 0
-    for members in group_by_length(lengths, _GROUP_COSTS.get(device.type, _GROUP_COST_ELSEWHERE)):
+    members_of_groups = group_by_length(lengths, _GROUP_COSTS.get(device.type, _GROUP_COST_ELSEWHERE))
+    for members in members_of_groups:
         inner, length = lengths[members], int(lengths[members].max())
         used = np.arange(length) < inner[:, None]  # [n, L]
         tokens = np.where(used, starts[members][:, None] + np.arange(length), 0)
@@ -73,8 +76,13 @@ def plan_attention(lengths: np.ndarray, num_heads: int, device: torch.device) ->
     rows_of_slots = np.concatenate(slot_rows)
     used_slots = rows_of_slots >= 0
     slot_used = None if used_slots.all() else torch.from_numpy(used_slots[:, None].astype(np.float32)).to(device)
-    rows_to_gather = torch.from_numpy(np.maximum(rows_of_slots, 0)).to(device)
-    return AttentionPlan(tuple(groups), rows_to_gather, slot_used, torch.from_numpy(token_slots.ravel()).to(device))
+    return AttentionPlan(
+        groups=tuple(groups),
+        slot_rows=torch.from_numpy(np.maximum(rows_of_slots, 0)).to(device),
+        slot_used=slot_used,
+        token_slots=torch.from_numpy(token_slots.ravel()).to(device),
+        order=torch.from_numpy(np.concatenate(members_of_groups)).to(device),
+    )
 
 
 def group_by_length(lengths: np.ndarray, group_cost: int, max_groups: int = MAX_GROUPS) -> list[np.ndarray]:
@@ -121,35 +129,59 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, masks
     Returns:
         `[total, hidden]`.
     """
-    total, hidden = query.shape
-    num_heads = len(plan.token_slots) // total
-    head_size = hidden // num_heads
-    sizes = [group.num_sequences * num_heads * group.length for group in plan.groups]
+    head_size = key.shape[1] * len(key) // len(plan.token_slots)
+    slots = [_padded(x, plan, head_size) for x in (query * head_size**-0.5, key, value)]
+    contexts = [_attend_group(*of_group) for of_group in zip(*slots, plan.groups, masks, strict=True)]
+    out: Tensor = _Unpad.apply(_joined(contexts), plan)  # type: ignore[no-untyped-call]
+    return out.view(key.shape)
+
+
+def attend_from_one(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, masks: Sequence[Tensor | None]) -> Tensor:
+    """The same of one token a sequence, without the others' work.
+
+    Args:
+        query: `[num_sequences, hidden]`.
+        key: `[total, hidden]`.
+        value: `[total, hidden]`.
+        plan: of the batch.
+        masks: as of `attend`, `[num_sequences * heads, 1, length]`.
+
+    Returns:
+        `[num_sequences, hidden]`.
+    """
+    head_size = key.shape[1] * len(key) // len(plan.token_slots)
+    asked = (query * head_size**-0.5)[plan.order].view(-1, head_size)
+    num_heads = key.shape[1] // head_size
     slots = [
-        _pad(x.view(-1, head_size), plan).split(sizes)  # type: ignore[no-untyped-call]
-        for x in (query * head_size**-0.5, key, value)
+        asked.split([group.num_sequences * num_heads for group in plan.groups]),
+        *(_padded(x, plan, head_size) for x in (key, value)),
     ]
-    contexts = [
-        _attend_group(parts, group, mask) for parts, group, mask in zip(zip(*slots, strict=True), plan.groups, masks, strict=True)
-    ]
-    out: Tensor = _Unpad.apply(contexts[0] if len(contexts) == 1 else torch.cat(contexts), plan)  # type: ignore[no-untyped-call]
-    return out.view(total, hidden)
+    contexts = [_attend_group(*of_group) for of_group in zip(*slots, plan.groups, masks, strict=True)]
+    return torch.empty_like(query).index_copy(0, plan.order, _joined(contexts).view(query.shape))
 
 
-def _pad(rows: Tensor, plan: AttentionPlan) -> Tensor:
-    slots: Tensor = _Pad.apply(rows, plan)  # type: ignore[no-untyped-call]
-    return slots
+def _padded(rows: Tensor, plan: AttentionPlan, head_size: int) -> Sequence[Tensor]:
+    """Tokens `[total, hidden]` as the slots of each group, `[num_slots, head_size]`."""
+    slots: Tensor = _Pad.apply(rows.view(-1, head_size), plan)  # type: ignore[no-untyped-call]
+    num_heads = rows.shape[1] // head_size
+    of_groups: Sequence[Tensor] = slots.split([group.num_sequences * num_heads * group.length for group in plan.groups])  # type: ignore[no-untyped-call]
+    return of_groups
 
 
-def _attend_group(slots: tuple[Tensor, ...], group: Group, mask: Tensor | None) -> Tensor:
-    """Attention over one group's slots of query, key and value, each `[num_slots, head_size]`."""
-    head_size = slots[0].shape[1]
-    query, key, value = (x.view(-1, group.length, head_size) for x in slots)
+def _joined(contexts: Sequence[Tensor]) -> Tensor:
+    return contexts[0] if len(contexts) == 1 else torch.cat(tuple(contexts))
+
+
+def _attend_group(query: Tensor, key: Tensor, value: Tensor, group: Group, mask: Tensor | None) -> Tensor:
+    """Attention over one group's slots, each `[num_slots, head_size]`; of `query` all of them, or one a sequence and head."""
+    head_size = key.shape[1]
+    key, value = (x.view(-1, group.length, head_size) for x in (key, value))
+    query = query.view(len(key), -1, head_size)
     if mask is None and query.device.type in _FUSED_ON:
         return _attend_fused(query, key, value, group)
     scores = torch.bmm(query, key.transpose(1, 2))
     if group.mask is not None:
-        by_sequence = scores.view(group.num_sequences, -1, group.length, group.length)
+        by_sequence = scores.view(group.num_sequences, -1, query.shape[1], group.length)
         scores = by_sequence.add_(group.mask).view(scores.shape)
     probabilities = scores.softmax(-1)
     if mask is not None:

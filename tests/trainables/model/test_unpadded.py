@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.model import unpadded
-from trainables.model.unpadded import MAX_GROUPS, attend, group_by_length, plan_attention
+from trainables.model.unpadded import MAX_GROUPS, attend, attend_from_one, group_by_length, plan_attention
 
 lengths_of_batches = st.lists(st.integers(1, 40), min_size=1, max_size=20).map(np.array)
 CPU = torch.device("cpu")
@@ -71,6 +71,25 @@ def test_in_one_kernel_bf16_is_attention_too(lengths: list[int], monkeypatch: py
     torch.testing.assert_close(fused.float(), exact, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("fused_on", [(), ("cpu",)], ids=["composed", "fused"])
+@pytest.mark.parametrize("lengths", [[3, 9, 1, 4], [5, 5], [1, 1], [2, 40, 30, 3, 1, 12] * 3])
+def test_attention_of_one_token_a_sequence_is_that_of_all(
+    lengths: list[int], fused_on: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, generator = plan_attention(np.array(lengths), 2, CPU), torch.Generator().manual_seed(0)
+    inputs = [torch.randn(sum(lengths), 8, generator=generator, requires_grad=True) for _ in range(3)]
+    asked = torch.from_numpy(np.cumsum(lengths) - 1)
+    upstream = torch.randn(len(lengths), 8, generator=generator)
+    nothing = [None] * len(plan.groups)
+    of_all = attend(*inputs, plan, nothing)[asked]
+    monkeypatch.setattr(unpadded, "_FUSED_ON", fused_on)
+    of_one = attend_from_one(inputs[0][asked], inputs[1], inputs[2], plan, nothing)
+    torch.testing.assert_close(of_one, of_all)
+    ones, alls = (torch.autograd.grad(of, inputs, upstream) for of in (of_one, of_all))
+    for one, all_ in zip(ones, alls, strict=True):
+        torch.testing.assert_close(one, all_)
+
+
 def test_gradients_are_right_to_finite_differences_with_masks() -> None:
     lengths, heads = np.array([1, 4, 2, 3]), 2
     plan = plan_attention(lengths, heads, CPU)
@@ -80,9 +99,12 @@ def test_gradients_are_right_to_finite_differences_with_masks() -> None:
         plan.slot_rows,
         None if plan.slot_used is None else plan.slot_used.double(),
         plan.token_slots,
+        plan.order,
     )
     inputs = [torch.randn(10, 4, dtype=torch.double, requires_grad=True) for _ in range(3)]
     assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, plan, masks), inputs)
+    of_one = [mask[:, :1] for mask in masks]
+    assert torch.autograd.gradcheck(lambda q, k, v: attend_from_one(q[:4], k, v, plan, of_one), inputs)
 
 
 @pytest.mark.parametrize("lengths", [[5, 5, 5], [5]])
