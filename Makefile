@@ -8,7 +8,7 @@ TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 .PHONY: help install search test test-slow bench check format clean
 
 help:
-	@echo "make search     install, then search the sample corpus (12 trials, two to four minutes on two cores)"
+	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"

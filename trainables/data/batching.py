@@ -68,10 +68,9 @@ def gather(
     if task.is_pair and pair_encoding == "bi":
         rows, starts = np.concatenate([rows, rows]), np.concatenate([starts, first_lengths])
         lengths = first_lengths = np.concatenate([first_lengths, lengths - first_lengths])
-    places = _places(lengths)
-    rows_of_tokens, places_in_rows = np.repeat(rows, lengths), np.repeat(starts, lengths) + places
     if resident is None:
-        token_ids = torch.from_numpy(table.tokens[table.offsets[rows_of_tokens] + places_in_rows].astype(np.int64))
+        places = _places(lengths)
+        token_ids = torch.from_numpy(table.tokens[np.repeat(table.offsets[rows] + starts, lengths) + places].astype(np.int64))
         segment_ids = torch.from_numpy((places >= np.repeat(first_lengths, lengths)).astype(np.int64))
         labels = None if table.labels is None else torch.from_numpy(table.labels[rows[:num_examples]])
     else:
@@ -82,7 +81,7 @@ def gather(
     elif frozen.pooled:
         states = frozen.take(rows, np.arange(len(rows)) // num_examples)
     else:
-        states = frozen.take(rows_of_tokens, places_in_rows)
+        states = frozen.take(np.repeat(rows, lengths), np.repeat(starts, lengths) + _places(lengths))
     return Batch(
         task=task,
         token_ids=token_ids,
