@@ -22,15 +22,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's `&` leaves
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests that take minutes, too")
+    parser.addoption("--runfaults", choices=["quick", "full"], help="run the scorecard's rows, too: a few runs of each, or all")
+    parser.addoption("--scorecard", metavar="STEM", help="write what came of the scorecard's rows to STEM.md and STEM.json")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not (_starts_ray(item.path) or item.path.name in LONG))  # stable: others as they were
-    if config.getoption("--runslow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="takes minutes; run with --runslow"))
+    for marker, option in (("slow", "--runslow"), ("faults", "--runfaults")):
+        for item in items:
+            if marker in item.keywords and not config.getoption(option):
+                item.add_marker(pytest.mark.skip(reason=f"takes minutes; run with {option}"))
 
 
 class FilesAndRay(LoadScopeScheduling):
@@ -42,7 +43,7 @@ class FilesAndRay(LoadScopeScheduling):
 
 
 def _starts_ray(path: Path) -> bool:
-    return path.parent.name == "end_to_end" or path.name in WITH_RAY
+    return path.parent.name in {"end_to_end", "faults"} or path.name in WITH_RAY
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndRay:
