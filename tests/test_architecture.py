@@ -17,7 +17,7 @@ OWNERS = {
     "ray": {"trainables/trainable.py", "tuner/cluster.py", "tuner/runner.py", "tuner/scheduler.py", "tuner/searcher.py"},
     "mlflow": {"tuner/tracking.py"},
     "optuna": {"tuner/ledger.py", "tuner/study_tables.py", "tuner/drawing.py", "tuner/samplers.py"},
-    "sqlite3": {"tuner/ledger.py", "tuner/tracking.py"},
+    "sqlite3": {"tuner/backup.py", "tuner/ledger.py", "tuner/ledger_rows.py", "tuner/recovery.py", "tuner/tracking.py"},
     "datasets": {"trainables/data/hub.py"},
     "transformers": {"trainables/outside/labelling.py"},
     "huggingface_hub": {"trainables/encoder_files.py"},

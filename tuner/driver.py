@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from search_spaces.study import StudySpace
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
+from tuner.backup import SEALS, Keeper, seals
 from tuner.cluster import count_gpus, local_ray, num_slots
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
@@ -60,20 +62,23 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         ledger = _begin(folder, plan) if is_new else _go_on(folder, plan)
         if not quiet:
             _announce(console, folder, plan, slots)
+        keeper = Keeper(folder)
         with MirrorProcess(folder) as mirror:
             try:
-                interrupted = _search(ledger, folder, plan, slots, console, interrupts=interrupts, quiet=quiet)
+                interrupted = _search(ledger, folder, plan, slots, console, interrupts=interrupts, keeper=keeper, quiet=quiet)
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
                 is_exported, exported = (True, []) if interrupted else _export(ledger, folder)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
+                keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
             mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
         print_leaderboard(folder, console, _TOP)
         way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted)
-        for line in [*exported, *([] if mirrored.complete else [mirrored.message]), *way_on]:
+        warnings = [*([] if mirrored.complete else [mirrored.message]), *([keeper.problem] if keeper.problem else [])]
+        for line in [*exported, *warnings, *way_on]:
             console.print(line, markup=False, soft_wrap=True)
         if interrupted:
             return EXIT_INTERRUPTED
@@ -116,14 +121,16 @@ def _slots(plan: SearchPlan) -> int:
 
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
     header = {"id": uuid.uuid4().hex, "name": folder.resolve().name, **plan.header(), "lineage": describe_code_and_machine()}
-    ledger = Ledger.create(folder, {**header, "ended": None})
+    ledger = Ledger.create(folder, {SEALS: seals({}, header), **header, "ended": None})
     _set_up(ledger, folder, plan)
     return ledger
 
 
 def _go_on(folder: Path, plan: SearchPlan) -> Ledger:
     ledger = Ledger.open(folder)
-    for key, value in {**plan.header(), "ended": None}.items():
+    before = ledger.header
+    kept: dict[str, Any] = {key: before[key] for key in ("id", "name", "lineage") if key in before}
+    for key, value in {SEALS: seals(before, {**kept, **plan.header()}), **plan.header(), "ended": None}.items():
         ledger.set_header(key, value)
     _set_up(ledger, folder, plan)
     return ledger
@@ -142,7 +149,15 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
 
 
 def _search(
-    ledger: Ledger, folder: Path, plan: SearchPlan, slots: int, console: Console, *, interrupts: Interrupts, quiet: bool
+    ledger: Ledger,
+    folder: Path,
+    plan: SearchPlan,
+    slots: int,
+    console: Console,
+    *,
+    interrupts: Interrupts,
+    keeper: Keeper,
+    quiet: bool,
 ) -> bool:
     """Runs the trials; True where somebody interrupted."""
     listeners: list[Callable[[str, TrialRecord], None]] = []
@@ -161,7 +176,9 @@ def _search(
     progress = Progress(folder.name, _tally(ledger, plan, referee), referee.rungs.table, console, quiet=quiet)
 
     # What the referee has ended by now, too: an earlier driver may have left it.
-    listeners += [progress, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
+    keeper.catch_up()
+    keeper.begin()
+    listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
     if referee.num_to_start == 0:
         return False
     try:

@@ -21,9 +21,11 @@ from typer import Option
 
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
+from tuner.backup import BACKUP_FILE
 from tuner.interrupts import EXIT_INTERRUPTED
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import LEDGER_FILE, Ledger, LedgerError
 from tuner.prepare import prepare, prepare_resume
+from tuner.recovery import WITHOUT_LOST, recover
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
 
@@ -87,6 +89,9 @@ def main(  # noqa: PLR0917 - a command line
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
     ] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
+    without_lost: Annotated[
+        bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
+    ] = False,
     print_config: Annotated[
         bool, Option("--print-config", help="print settings, space and config as YAML, start nothing")
     ] = False,
@@ -129,6 +134,8 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
+        if not given["print_config"]:
+            _recover(given["resume"], without_lost=given["without_lost"])
         return given["resume"], _look_at_resumed(given, changes, problems)
     if "trials" in given:
         changes["trials"] = problems.attempt(lambda: parse_num_trials(given["trials"], None)) or 1
@@ -145,6 +152,20 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     plan = prepare(changes, **files, set_texts=set_texts, data=given.get("data"), problems=problems)
     folder = given.get("out") or search_folder.default_folder(plan.settings.space, datetime.date.today())
     return folder, plan
+
+
+def _recover(folder: Path, *, without_lost: bool) -> None:
+    """Makes a damaged ledger whole again, and says so.
+
+    Raises:
+        ConfigError: another driver is at work here.
+        LedgerError: it cannot be made whole.
+    """
+    if not any((folder / name).exists() for name in (LEDGER_FILE, BACKUP_FILE)):
+        return
+    with search_folder.locked(folder):
+        for line in recover(folder, without_lost=without_lost):
+            typer.echo(f"restored: {line}", err=True)
 
 
 def _misplaced(given: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ def command(bench: Bench, *args: str | Path) -> list[str | Path]:
 
 
 def start(bench: Bench, *args: str | Path, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-    """A search in a process group of its own; output goes to `driver.log`, for what a killed one leaves would hold a pipe open."""
+    """A search in a process group of its own; output goes to `driver.log`: what a killed one leaves would hold a pipe open."""
     with (bench.folder / "driver.log").open("ab") as log:
         return subprocess.Popen(
             [*under, sys.executable, "-m", "tuner.search", *map(str, args)],
