@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 DEBIAN := postgresql
+# A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: help debian install search test test-slow bench check format clean
