@@ -16,8 +16,15 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 OWNERS = {
     "ray": {"trainables/trainable.py", "tuner/cluster.py", "tuner/runner.py", "tuner/scheduler.py", "tuner/searcher.py"},
     "mlflow": {"tuner/tracking.py"},
-    "optuna": {"tuner/ledger.py", "tuner/study_tables.py", "tuner/drawing.py", "tuner/samplers.py"},
-    "sqlite3": {"tuner/backup.py", "tuner/ledger.py", "tuner/ledger_rows.py", "tuner/recovery.py", "tuner/tracking.py"},
+    "optuna": {
+        "tuner/ledger.py",
+        "tuner/stores.py",
+        "tuner/lease.py",
+        "tuner/study_tables.py",
+        "tuner/drawing.py",
+        "tuner/samplers.py",
+    },
+    "sqlite3": {"tuner/backup.py", "tuner/ledger_rows.py", "tuner/recovery.py", "tuner/stores.py", "tuner/tracking.py"},
     "datasets": {"trainables/data/hub.py"},
     "transformers": {"trainables/outside/labelling.py"},
     "huggingface_hub": {"trainables/encoder_files.py"},

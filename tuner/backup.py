@@ -23,10 +23,11 @@ from typing import Any
 
 from trainables.background import in_background
 from trainables.files import write_atomically
-from tuner.ledger import LEDGER_FILE, first_line
+from tuner.ledger import first_line
 from tuner.ledger_rows import ENDED, Rows, only_reading, read_states, read_trial, state_of
 from tuner.records import TrialRecord
 from tuner.search_folder import trial_folder
+from tuner.stores import LEDGER_FILE
 
 BACKUP_FILE = "study.backup.db"
 RECORD_FILE = "record.json"

@@ -19,7 +19,7 @@ from typing import Any
 from trainables.checkpoints import link_or_copy, newest_good
 from trainables.paths import read_yaml
 from tuner.backup import BACKUP_FILE, SEALS, RecordError, broken_seals, copy_store, read_record, sync_folder
-from tuner.ledger import LEDGER_FILE, LedgerError, first_line
+from tuner.ledger import LedgerError, first_line
 from tuner.ledger_rows import (
     ENDED,
     HEAD,
@@ -40,6 +40,7 @@ from tuner.ledger_rows import (
     writing,
 )
 from tuner.search_folder import TRIALS, trial_folder
+from tuner.stores import LEDGER_FILE
 from tuner.wal import problem_of_log
 
 RESTORATIONS = "restorations"

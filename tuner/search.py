@@ -23,11 +23,12 @@ from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.backup import BACKUP_FILE
 from tuner.interrupts import EXIT_INTERRUPTED
-from tuner.ledger import LEDGER_FILE, Ledger, LedgerError
+from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.recovery import WITHOUT_LOST, recover
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
+from tuner.stores import LEDGER_FILE
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
 _FIXED_ONCE_BEGUN = {
@@ -42,9 +43,11 @@ _FIXED_ONCE_BEGUN = {
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
     "--out": "out",
+    "--ledger": "ledger",
     "--study": "study",
     "--rows": "rows",
 }
+_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "tracking_uri")
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
@@ -88,6 +91,7 @@ def main(  # noqa: PLR0917 - a command line
         list[str] | None,
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
     ] = None,
+    ledger: Annotated[str | None, Option(help="postgresql://USER@HOST/DATABASE that holds the ledger [a file]")] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
     without_lost: Annotated[
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
@@ -128,7 +132,7 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
         ConfigError, LedgerError: every mistake in it.
     """
     problems = Problems()
-    changes = {key: given[key] for key in ("concurrency", "gpus_per_trial", "keep_models", "tracking_uri") if key in given}
+    changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
     if "seeds" in given:

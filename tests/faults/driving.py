@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -30,10 +31,21 @@ def folder_of(bench: Bench) -> Path:
 
 
 def command(bench: Bench, *args: str | Path) -> list[str | Path]:
-    """What begins a search, or goes on with it where one stands there."""
-    if (folder_of(bench) / "study.db").exists():
+    """What begins a search, or goes on with it where one stands there.
+
+    One that was killed before its header was whole, and so before anything was acknowledged, is deleted, as its message says.
+    """
+    if (folder_of(bench) / "study.db").exists() and _is_set_up(bench):
         return ["--resume", FOLDER]
+    shutil.rmtree(folder_of(bench), ignore_errors=True)
     return ["--data", bench.data, *QUICK, *args, "--out", FOLDER]
+
+
+def _is_set_up(bench: Bench) -> bool:
+    try:
+        return "data_hashes" in Ledger.open(folder_of(bench)).header
+    except LedgerError:
+        return False
 
 
 def start(bench: Bench, *args: str | Path, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:

@@ -23,7 +23,8 @@ def test_driver_killed_at_random_moments(marked_bench: Bench, row: Callable[...,
     filled = row(1, "driver killed with -9 at a random moment, resumed", "from the new start to its first event")
     num_trials, started = NUM_TRIALS, 0.0
     with Observer(driving.folder_of(bench) / "study.db") as observer:
-        args = driving.command(bench, "--budget", "3600", "--trials", str(num_trials))
+        anew = ("--budget", "3600", "--trials", str(num_trials))
+        args = driving.command(bench, *anew)
         while filled.runs < (20 if full else 3):
             before, started = driving.redone_whole(bench), time.monotonic()
             process = driving.start(bench, *args)
@@ -35,7 +36,7 @@ def test_driver_killed_at_random_moments(marked_bench: Bench, row: Callable[...,
                 filled.runs += 1
                 filled.failures += _more_than_one_redone(before, driving.redone_whole(bench), filled.runs)
                 filled.redone_intervals += [max(lost)] if lost else []
-                args = driving.command(bench, *args[: args.index("--out")] if "--out" in args else ())
+                args = driving.command(bench, *anew)
             else:
                 assert process.returncode == 0, driving.said(bench)
                 num_trials += ADDED
