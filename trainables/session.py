@@ -37,6 +37,8 @@ from trainables.teacher_files import BEST
 from trainables.trainer import Trainer
 
 NUM_KEPT = 2
+_MAX_TOLD = 3
+"""Problems of a checkpoint that its trial's next report tells; the log has all."""
 _STATE_FILES = ("optimizer.safetensors", BALANCING_FILE, TEACHER_FILE, "generators.safetensors", "state.json", MANIFEST)
 
 
@@ -77,6 +79,7 @@ class TrialSession:
         self._syncing: Future[None] | None = None
         self.folder = folder
         self._say = say
+        self._passed_over: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
         for parent in (folder, self._checkpoints):
             remove_leftovers(parent)
@@ -111,6 +114,8 @@ class TrialSession:
     def next_report(self, known: int | None = None) -> dict[str, Any]:
         """The report after the first `known` ones, trained for if it is not there yet; the first one comes with `applied`.
 
+        The first one after damaged checkpoints were passed over comes with `passed_over`, a sentence for each thing wrong.
+
         A trained report's checkpoint, best model and line in the log are written before it is given: a process that is killed
         loses none.  The disk is waited for at the next report, and at the last one before it is given: a machine that fails in
         between may lose the newest report, which is then trained again from the one before.
@@ -130,6 +135,8 @@ class TrialSession:
             self._write_checkpoint()
             self._log(describe(metrics, self.trainer.config))
         report: dict[str, Any] = dict(self.trainer.history[known])
+        if self._passed_over:
+            report["passed_over"], self._passed_over = self._passed_over, []
         return report if known else {**report, "applied": self.trainer.applied}
 
     def _write_checkpoint(self) -> None:
@@ -181,6 +188,7 @@ class TrialSession:
         return metrics if metrics != self.best or not verify(self.best_folder) else None
 
     def _log_damage(self, problems: list[str]) -> None:
+        self._passed_over += problems[:_MAX_TOLD]
         for problem in problems:
             self._log(f"passed over: {problem}")
 

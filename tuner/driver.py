@@ -209,13 +209,15 @@ def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
 
 def _export(ledger: Ledger, folder: Path) -> tuple[bool, list[str]]:
     """Exports the best so far; whether there is an export, and what to say of it."""
+    lines: list[str] = []
     try:
-        best, record = export_best(folder, ledger=ledger)
+        best, record = export_best(folder, ledger=ledger, say=lines.append)
     except (ValueError, OSError) as error:
         again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
-        return False, [f"nothing was exported: {error}", *again]
+        return False, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
-    return True, [f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}"]
+    lines.append(f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}")
+    return True, lines
 
 
 def _announce_export(console: Console, num_left: int) -> None:

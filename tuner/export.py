@@ -14,6 +14,7 @@ README.md                the model card
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from rich.console import Console
 from typer import Argument, Option
 
 from trainables.background import in_background
+from trainables.checkpoints import MANIFEST, verify
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
 from trainables.threads import torch_threads
@@ -52,7 +54,12 @@ class ExportError(ConfigError):
 
 
 def export_best(
-    folder: Path, *, ledger: Ledger | None = None, trial: int | None = None, out: Path | None = None
+    folder: Path,
+    *,
+    ledger: Ledger | None = None,
+    trial: int | None = None,
+    out: Path | None = None,
+    say: Callable[[str], object] = lambda _line: None,
 ) -> tuple[Path, TrialRecord]:
     """Exports the best trial of the search in `folder`, or the one asked for, loads the export again and scores it.
 
@@ -62,6 +69,7 @@ def export_best(
         trial: number of the trial to export; None: the best.
         out: the folder to write, new, empty or an older export; None: the search's `best/`, or of the trial asked for its
             `export-0007/`.
+        say: is called with a line for each better trial whose weights are damaged.
 
     Returns:
         The folder written, and the record of the trial in it.
@@ -74,7 +82,7 @@ def export_best(
     ledger = ledger or Ledger.open(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
-        record = choose(folder, ledger.records(), trial)
+        record = choose(folder, ledger.records(), trial, say)
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
@@ -83,7 +91,7 @@ def export_best(
     header = ledger.header
     with written_whole(target) as aside:
         shutil.copytree(_weights_of(folder, record), aside)
-        for name in ("manifest.json", "metrics.json"):
+        for name in (MANIFEST, "metrics.json"):
             (aside / name).unlink(missing_ok=True)
         _predict_and_check(aside, record)
         search_folder.write_json(aside / "metrics.json", _metrics(record))
@@ -92,10 +100,13 @@ def export_best(
     return target, record
 
 
-def choose(folder: Path, records: list[TrialRecord], trial: int | None = None) -> TrialRecord:
+def choose(
+    folder: Path, records: list[TrialRecord], trial: int | None = None, say: Callable[[str], object] = lambda _line: None
+) -> TrialRecord:
     """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
 
-    A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.
+    A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
+    ones, of which `say` hears.
 
     Raises:
         ExportError: there is none, or the one asked for is none of the search's, has no report or no weights.
@@ -103,8 +114,12 @@ def choose(folder: Path, records: list[TrialRecord], trial: int | None = None) -
     if trial is not None:
         return _asked_for(folder, records, trial)
     for record in rank(records):
-        if _exported_score(_weights_of(folder, record)) == record.score:
+        weights = _weights_of(folder, record)
+        if _exported_score(weights) != record.score:
+            continue
+        if not (problems := _damage(weights)):
             return record
+        say(f"trial {record.number}: its weights are damaged ({problems[0]}); the next best is exported")
     raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
 
 
@@ -119,7 +134,14 @@ def _asked_for(folder: Path, records: list[TrialRecord], trial: int) -> TrialRec
         kept = [r.number for r in records if r.score is not None and _exported_score(_weights_of(folder, r)) == r.score]
         there = f"those of trials {', '.join(map(str, kept))} are" if kept else "of this search none are"
         raise ExportError([f"--trial: the weights of trial {trial}'s best report are not there; {there}"])
+    if problems := _damage(_weights_of(folder, record)):
+        raise ExportError(["--trial: the weights are damaged", *problems])
     return record
+
+
+def _damage(weights: Path) -> list[str]:
+    """What is wrong with a trial's weights; without a manifest only their score can tell, which is looked at in any case."""
+    return verify(weights) if (weights / MANIFEST).exists() else []
 
 
 def _exported_score(weights: Path) -> float | None:
@@ -223,8 +245,10 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
     Ledger.open(folder)
     with search_folder.locked(folder):
-        written, record = export_best(folder, trial=trial, out=out)
-    return f"{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+        lines: list[str] = []
+        written, record = export_best(folder, trial=trial, out=out, say=lines.append)
+    told = "".join(f"{line}\n" for line in lines)
+    return f"{told}{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:

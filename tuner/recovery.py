@@ -95,6 +95,8 @@ def recover(folder: Path, *, without_lost: bool = False) -> list[str]:
             raise LedgerError("\n".join([*damage, *without, f"{folder}: the search cannot go on without its ledger"]))
         base = backup
     repair = plan_repair(folder, base)
+    if base == ledger and backup.exists():
+        repair.notes += [f"{problem}; it is made again from the ledger" for problem in problems_of_store(backup)]
     if not (damage or log_damage or repair):
         return repair.notes
     if repair.lost and not without_lost:
