@@ -23,10 +23,12 @@ OWNERS = {
     "huggingface_hub": {"trainables/encoder_files.py"},
     "tokenizers": {"trainables/encoder_files.py", "trainables/data/wordpiece.py"},
     "scipy": {"reports/beside_paper.py"},
+    "jsonschema": {"tuner/cluster_file.py"},
     "typer": {
         "search_spaces/list.py",
         "trainables/train.py",
         "trainables/outside/__main__.py",
+        "tuner/cluster.py",
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",

@@ -1,5 +1,7 @@
 """Ray on this machine: started for one search, closed to everybody else, gone afterwards.
 
+`python -m tuner.cluster check FILE` looks at a file for `ray up`.  Exit codes: 0 nothing is wrong; 2 something is.
+
 Ray listens on all interfaces even where it is told one address, so the session is guarded by a token (`RAY_AUTH_MODE=token`), and
 its folder, which Ray makes readable for all, lies in one of ours that is not.
 """
@@ -13,7 +15,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.console import Console
+
+from trainables.parts import Problems
 from tuner.processes import is_alive
 from tuner.settings import SearchSettings
 
@@ -32,6 +39,34 @@ _QUIET = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+
+EXIT_MISTAKE = 2
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Clusters that searches join."""
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray up`")]) -> None:
+    """Look at files for `ray up`: who could get in, and what they give away."""
+    from tuner.cluster_file import RULES, problems_of, read_cluster_file  # jsonschema: only where it is needed
+
+    problems = Problems()
+    for file in files:
+        tree = problems.attempt(lambda file=file: read_cluster_file(file))  # type: ignore[misc]
+        if tree is not None:
+            problems.add(*(f"{file}: {problem}" for problem in problems_of(tree)))
+    if problems:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        for problem in problems.sentences:
+            errors.print(problem)
+        raise typer.Exit(EXIT_MISTAKE)
+    for file in files:
+        typer.echo(f"{file}: nothing is wrong; looked at: {'; '.join(RULES)}")
 
 
 def num_slots(settings: SearchSettings, num_cpus: int, num_gpus: int) -> int:
@@ -105,3 +140,7 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
         for key, old in before.items():
             os.environ.pop(key, None) if old is None else os.environ.__setitem__(key, old)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    app()
