@@ -72,7 +72,7 @@ def problems_of(tree: Tree) -> list[str]:
 
 def fits_rays_schema(tree: Tree) -> Iterator[str]:
     """Breaks of the schema that comes with Ray; values are not repeated, for they may be secrets."""
-    for error in jsonschema.Draft7Validator(rays_schema()).iter_errors(tree):
+    for error in jsonschema.Draft7Validator(rays_schema()).iter_errors(_with_text_keys(tree)):
         where = ".".join(map(str, error.absolute_path)) or "the file"
         if error.validator in {"required", "additionalProperties"}:
             yield f"{where}: {error.message}"
@@ -227,6 +227,13 @@ def _mode(local: str) -> int:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _with_text_keys(value: Any) -> Any:
+    """The same with keys as JSON has them: YAML takes `on` for true and 1 for a number."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _list(value: Any) -> list[Any]:
