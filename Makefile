@@ -6,12 +6,13 @@ DEBIAN := postgresql
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: help debian install search test test-slow bench check format clean
+.PHONY: help debian install search test test-slow test-cluster bench check format clean
 
 help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
+	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root, openssh-server, rsync, iproute2; three minutes)"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
 	@echo "make debian     what some tests need of Debian (PostgreSQL); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
@@ -38,6 +39,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TWO_WORKERS) --runslow $(ARGS)
+
+test-cluster: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --runcluster -rs $(ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)

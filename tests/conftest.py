@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-WITH_RAY = {"test_cluster.py", "test_trainable.py"}
+WITH_RAY = {"test_cluster.py", "test_cluster_join.py", "test_trainable.py"}
 LONG = {"test_tracking.py", "test_any_config.py", "test_applied.py", "test_study_rows.py", "test_trainer.py"}
 """Begun first, so that no worker is left with one of them at the end."""
 
@@ -24,14 +24,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests that take minutes, too")
     parser.addoption("--runfaults", choices=["quick", "full"], help="run the scorecard's rows, too: a few runs of each, or all")
     parser.addoption("--scorecard", metavar="STEM", help="write what came of the scorecard's rows to STEM.md and STEM.json")
+    parser.addoption("--runcluster", action="store_true", help="run the tests on three hosts made of namespaces (root), too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not (_starts_ray(item.path) or item.path.name in LONG))  # stable: others as they were
-    for marker, option in (("slow", "--runslow"), ("faults", "--runfaults")):
-        for item in items:
-            if marker in item.keywords and not config.getoption(option):
-                item.add_marker(pytest.mark.skip(reason=f"takes minutes; run with {option}"))
+    for marker, reason in {
+        "slow": "takes minutes; run with --runslow",
+        "faults": "takes minutes; run with --runfaults",
+        "cluster": "makes three hosts; run with --runcluster",
+    }.items():
+        if not config.getoption(f"--run{marker}"):
+            for item in items:
+                if marker in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class FilesAndRay(LoadScopeScheduling):

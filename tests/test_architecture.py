@@ -14,7 +14,15 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 OWNERS = {
-    "ray": {"trainables/trainable.py", "tuner/cluster.py", "tuner/runner.py", "tuner/scheduler.py", "tuner/searcher.py"},
+    "ray": {
+        "trainables/trainable.py",
+        "tuner/cluster.py",
+        "tuner/cluster_join.py",
+        "tuner/cluster_probe.py",
+        "tuner/runner.py",
+        "tuner/scheduler.py",
+        "tuner/searcher.py",
+    },
     "mlflow": {"tuner/tracking.py"},
     "optuna": {
         "tuner/ledger.py",
@@ -30,10 +38,12 @@ OWNERS = {
     "huggingface_hub": {"trainables/encoder_files.py"},
     "tokenizers": {"trainables/encoder_files.py", "trainables/data/wordpiece.py"},
     "scipy": {"reports/beside_paper.py"},
+    "jsonschema": {"tuner/cluster_file.py"},
     "typer": {
         "search_spaces/list.py",
         "trainables/train.py",
         "trainables/outside/__main__.py",
+        "tuner/cluster.py",
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",

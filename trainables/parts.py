@@ -37,6 +37,11 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self._sentences)
 
+    @property
+    def sentences(self) -> list[str]:
+        """All of them, in the order in which they were found."""
+        return list(self._sentences)
+
     def attempt(self, make: Callable[[], T]) -> T | None:
         """What `make` returns, or None and a note of what it complains about."""
         try:

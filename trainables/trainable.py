@@ -8,6 +8,7 @@ driver does.
 import contextlib
 import json
 import os
+import platform
 import traceback
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ EXIT_UNUSABLE = 70
 
 
 class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
-    """One trial, one report a step.
+    """One trial, one report a step; each report says on which `host` it was made.
 
     Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`, and where
     they are known `data_hashes` and `encoder_sha256`, which the files must still have.
@@ -71,7 +72,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
             self._is_unusable = is_context_lost(error)
             return {FAILURE_KEY: json.dumps({"reason": failure_reason(error), "detail": _one_line(error)})}
         self._known_reports = int(report["report"])
-        return {REPORT_KEY: json.dumps(report)}
+        return {REPORT_KEY: json.dumps({**report, "host": platform.node()})}
 
     def _next_report(self) -> dict[str, Any]:
         if self._session is None:

@@ -1,5 +1,7 @@
 """Ray on this machine: started for one search, closed to everybody else, gone afterwards.
 
+`python -m tuner.cluster check FILE` looks at a file for `ray up`.  Exit codes: 0 nothing is wrong; 2 something is.
+
 Ray listens on all interfaces even where it is told one address, so the session is guarded by a token (`RAY_AUTH_MODE=token`), and
 its folder, which Ray makes readable for all, lies in one of ours that is not.
 """
@@ -11,9 +13,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.console import Console
+
+from trainables.parts import Problems
 from tuner.processes import is_alive
 from tuner.settings import SearchSettings
 
@@ -32,6 +39,34 @@ _QUIET = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+
+EXIT_MISTAKE = 2
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Clusters that searches join."""
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray up`")]) -> None:
+    """Look at files for `ray up`: who could get in, and what they give away."""
+    from tuner.cluster_file import RULES, problems_of, read_cluster_file  # jsonschema: only where it is needed
+
+    problems = Problems()
+    for file in files:
+        tree = problems.attempt(lambda file=file: read_cluster_file(file))  # type: ignore[misc]
+        if tree is not None:
+            problems.add(*(f"{file}: {problem}" for problem in problems_of(tree)))
+    if problems:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        for problem in problems.sentences:
+            errors.print(problem)
+        raise typer.Exit(EXIT_MISTAKE)
+    for file in files:
+        typer.echo(f"{file}: nothing is wrong; looked at: {'; '.join(RULES)}")
 
 
 def num_slots(settings: SearchSettings, num_cpus: int, num_gpus: int) -> int:
@@ -67,6 +102,30 @@ def _scratch_parent() -> Path:
     return Path(usual if len(usual) <= _LONGEST_TEMPORARY_PATH else "/tmp")
 
 
+def guarded_by(token: Path) -> dict[str, str]:
+    """The environment in which Ray lets in those alone who have the token in this file."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+@contextlib.contextmanager
+def quiet_ray(guarded: Mapping[str, str]) -> Iterator[None]:
+    """Sets Ray's environment as our drivers want it, before Ray is imported; afterwards it is guarded as it was before."""
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    changed = {**guarded, "RAY_AUTH_TOKEN": None}  # which would go before the file
+    before = {key: os.environ.get(key) for key in changed}
+    _set_environment(changed)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for key, value in values.items():
+        os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+
+
 @contextlib.contextmanager
 def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
     """A Ray of our own on this machine, with a scratch folder that goes when it goes.
@@ -74,34 +133,31 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
     Yields:
         The scratch folder: what Ray and Tune write there is never read back.
     """
-    for key, value in _QUIET.items():
-        os.environ.setdefault(key, value)
     remove_stale_scratch()
     scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=_scratch_parent()))  # 0700
     (scratch / "pid").write_text(str(os.getpid()))
     token = scratch / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    guarded = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    before = {key: os.environ.get(key) for key in guarded}
-    os.environ.update(guarded)
+    with quiet_ray(guarded_by(token)):
+        import ray
 
-    import ray
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                configure_logging=True,
+                _temp_dir=str(scratch / "ray"),
+            )
+            yield scratch
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
 
-    try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            configure_logging=True,
-            _temp_dir=str(scratch / "ray"),
-        )
-        yield scratch
-    finally:
-        ray.shutdown()
-        for key, old in before.items():
-            os.environ.pop(key, None) if old is None else os.environ.__setitem__(key, old)
-        shutil.rmtree(scratch, ignore_errors=True)
+
+if __name__ == "__main__":
+    app()

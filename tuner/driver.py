@@ -17,6 +17,7 @@ from trainables.paths import write_yaml
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
 from tuner.cluster import count_gpus, local_ray, num_slots
+from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
@@ -39,12 +40,13 @@ ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED = 0, 1
 
 
-def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
+def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_new: bool, quiet: bool) -> int:
     """Runs a search until it is done, its time is up or somebody interrupts it; prints what came of it.
 
     Args:
         folder: of the search; made if `is_new`.
         plan: checked.
+        cluster: to be joined, looked at; None: Ray is started on this machine.
         is_new: begin, or go on.
         quiet: print the result alone.
 
@@ -55,7 +57,7 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
     """
     console = SteadyConsole(highlight=False)
-    slots = _slots(plan)
+    slots = _slots(plan, cluster)
     interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
@@ -63,11 +65,13 @@ def drive(folder: Path, plan: SearchPlan, *, is_new: bool, quiet: bool) -> int:
         writing.enter_context(ledger.held())
         _set_up(ledger, folder, plan)
         if not quiet:
-            _announce(console, folder, plan, slots)
+            _announce(console, folder, plan, slots, cluster)
         keeper = Keeper(folder)
         with MirrorProcess(folder) as mirror:
             try:
-                interrupted = _search(ledger, folder, plan, slots, console, interrupts=interrupts, keeper=keeper, quiet=quiet)
+                interrupted = _search(
+                    ledger, folder, plan, slots, console, cluster=cluster, interrupts=interrupts, keeper=keeper, quiet=quiet
+                )
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
@@ -103,12 +107,14 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     return EXIT_FAILED
 
 
-def _slots(plan: SearchPlan) -> int:
+def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
     """Trials at once.
 
     Raises:
         ConfigError: not even one fits.
     """
+    if cluster is not None:
+        return cluster.slots(plan.settings)
     settings, cpus, gpus = plan.settings, count_cpus(), count_gpus()
     slots = num_slots(settings, cpus, gpus)
     if slots == 0:
@@ -149,6 +155,7 @@ def _search(
     slots: int,
     console: Console,
     *,
+    cluster: Cluster | None,
     interrupts: Interrupts,
     keeper: Keeper,
     quiet: bool,
@@ -175,8 +182,9 @@ def _search(
     listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
     if referee.num_to_start == 0:
         return False
+    started = joined_ray(cluster) if cluster else local_ray(count_cpus(), count_gpus())
     try:
-        with progress, interrupts.noted(), local_ray(count_cpus(), count_gpus()) as scratch:
+        with progress, interrupts.noted(), started as scratch:
             interrupts.listen()
             interrupts.check()
             from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
@@ -227,11 +235,12 @@ def _announce_export(console: Console, num_left: int) -> None:
     console.print("exporting the best trial: its model is loaded again, scores dev and predicts dev and test ...", markup=False)
 
 
-def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int) -> None:
+def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, cluster: Cluster | None) -> None:
     settings, base = plan.settings, plan.base
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
         f"search {folder}: {settings.trials} trials of {_what_varies(plan)}, {slots} at once",
+        f"{f'cluster {cluster.address}, {cluster}' if cluster else 'this machine alone'}; {describe_trial(settings)}",
         f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)}; encoder {base.encoder.name}",
         *(
             [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]

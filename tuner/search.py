@@ -22,6 +22,7 @@ from typer import Option
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.backup import BACKUP_FILE
+from tuner.cluster_join import Cluster, check_nodes, find_cluster
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import Ledger, LedgerError
 from tuner.prepare import prepare, prepare_resume
@@ -85,6 +86,9 @@ def main(  # noqa: PLR0917 - a command line
     early_stopping: Annotated[str | None, Option(help="asha or none [asha]")] = None,
     reduction_factor: Annotated[int | None, Option(help="ASHA lets one trial of so many go on at each rung [3]")] = None,
     keep_models: Annotated[int | None, Option(help="keep the weights of this many best trials [4]")] = None,
+    address: Annotated[
+        str | None, Option(help="auto: join the Ray cluster that runs here, HOST:PORT: that one [start Ray on this machine]")
+    ] = None,
     seed: Annotated[int | None, Option(help="of the searcher and of the trials' own seeds [0]")] = None,
     config: Annotated[Path | None, Option(help="YAML file with the config under all trials")] = None,
     set_: Annotated[
@@ -105,7 +109,7 @@ def main(  # noqa: PLR0917 - a command line
     given = {key: value for key, value in locals().items() if value is not None}
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
-        folder, plan = _look_at(given)
+        folder, plan, cluster = _look_at(given)
     except DataChangedError as error:
         raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
     except ValueError as error:
@@ -116,7 +120,7 @@ def main(  # noqa: PLR0917 - a command line
     from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
 
     try:
-        code = drive(folder, plan, is_new=resume is None, quiet=quiet)
+        code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet)
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: python -m tuner.search --resume {quote(str(folder))}")
         code = EXIT_INTERRUPTED
@@ -125,13 +129,26 @@ def main(  # noqa: PLR0917 - a command line
     raise typer.Exit(code)
 
 
-def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
-    """Folder and plan of what the command line asks for.
+def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan, Cluster | None]:
+    """Folder, plan and cluster of what the command line asks for.
+
+    Raises:
+        ConfigError, LedgerError: every mistake in it, or in the cluster's nodes.
+    """
+    problems = Problems()
+    cluster = problems.attempt(lambda: find_cluster(given["address"])) if "address" in given else None
+    folder, plan = _look_at_search(given, problems)
+    if cluster is not None and not given["print_config"]:
+        check_nodes(cluster, folder, plan)
+    return folder, plan, cluster
+
+
+def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path, SearchPlan]:
+    """Folder and plan of what the command line asks for; `problems` holds the mistakes found so far.
 
     Raises:
         ConfigError, LedgerError: every mistake in it.
     """
-    problems = Problems()
     changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))

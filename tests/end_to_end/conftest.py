@@ -80,9 +80,8 @@ class Bench:
         raise AssertionError(f"the ledger of {name} did not come to be as wanted in {timeout_seconds} s")
 
 
-@pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
+def write_small_data(folder: Path) -> None:
+    """A few rows of the sample corpus as CS224N's files."""
     for name, by_split in make_sample().items():
         task = CS224N.by_name[name]
         for split, rows in by_split.items():
@@ -94,6 +93,12 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for row in range(NUM_ROWS[split]):
                     label = [] if split == "test" else [float(rows.labels[row]) if task.name != "sst" else int(rows.labels[row])]
                     writer.writerow([rows.ids[row], *(column[row] for column in rows.sentences), *label])
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_small_data(folder)
     return folder
 
 

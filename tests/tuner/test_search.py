@@ -15,7 +15,7 @@ def test_what_the_driver_refuses_is_told_without_a_traceback(error: ValueError, 
     def refuse(*_args: Any, **_kwargs: Any) -> int:
         raise error
 
-    monkeypatch.setattr(search, "_look_at", lambda given: (Path("runs/a"), None))
+    monkeypatch.setattr(search, "_look_at", lambda given: (Path("runs/a"), None, None))
     monkeypatch.setattr(driver, "drive", refuse)
     done = CliRunner().invoke(search.app, [])
     assert done.exit_code == search.EXIT_MISTAKE
@@ -26,7 +26,7 @@ def test_ctrl_c_outside_of_the_trials_says_how_to_go_on(monkeypatch: pytest.Monk
     def interrupt(*_args: Any, **_kwargs: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search, "_look_at", lambda given: (Path("runs/a"), None))
+    monkeypatch.setattr(search, "_look_at", lambda given: (Path("runs/a"), None, None))
     monkeypatch.setattr(driver, "drive", interrupt)
     done = CliRunner().invoke(search.app, [])
     assert done.exit_code == EXIT_INTERRUPTED
