@@ -14,7 +14,14 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 OWNERS = {
-    "ray": {"trainables/trainable.py", "tuner/cluster.py", "tuner/runner.py", "tuner/scheduler.py", "tuner/searcher.py"},
+    "ray": {
+        "trainables/trainable.py",
+        "tuner/cluster.py",
+        "tuner/runner.py",
+        "tuner/scheduler.py",
+        "tuner/searcher.py",
+        "tuner/watchdog.py",
+    },
     "mlflow": {"tuner/tracking.py"},
     "optuna": {"tuner/ledger.py", "tuner/study_tables.py", "tuner/drawing.py", "tuner/samplers.py"},
     "sqlite3": {"tuner/ledger.py", "tuner/tracking.py"},

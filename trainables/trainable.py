@@ -14,6 +14,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from trainables import heartbeat
 from trainables.config import TrialConfig
 from trainables.memory import hand_back_freed_memory
 
@@ -52,6 +53,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._data_hashes: dict[str, str] | None = order.get("data_hashes")
         self._encoder_sha256: str | None = order.get("encoder_sha256")
         self._session: Any = None
+        heartbeat.begin(self._folder)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Lets go of the last trial and takes the next."""
@@ -77,6 +79,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         if self._session is None:
             from trainables.session import TrialSession  # torch: a second, and only workers need it
 
+            heartbeat.beat()
             self._session = TrialSession(
                 TrialConfig.parse(self._tree),
                 self._folder,
@@ -91,6 +94,10 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
             self._folder.mkdir(parents=True, exist_ok=True)
             with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
+
+    def cleanup(self) -> None:
+        """The worker ends."""
+        heartbeat.end()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's interface
         """Nothing: the session has saved itself before it reported."""

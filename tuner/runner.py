@@ -11,6 +11,7 @@ from tuner.referee import Referee
 from tuner.scheduler import LedgerScheduler
 from tuner.searcher import LedgerSearcher
 from tuner.settings import SearchSettings
+from tuner.watchdog import Watchdog
 
 _MAX_RESTARTS = 3
 
@@ -27,7 +28,7 @@ def run_trials(
     """Runs what the referee hands out, until nothing is left, the time is up, or somebody interrupts.
 
     Whatever is unfinished on return stands in the ledger as running and can be taken up again.  A trial whose worker dies
-    is started again from its newest good checkpoint, at most three times.
+    is started again from its newest good checkpoint, at most three times; one that hangs is ended (see `tuner.watchdog`).
 
     Args:
         referee: hands out trials and judges reports; has something to start (Tune fails on nothing).
@@ -55,7 +56,7 @@ def run_trials(
             name="trials",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            callbacks=[_Check(interrupts)],
+            callbacks=[_Check(interrupts), Watchdog(referee, settings.hang_limit_seconds)],
             failure_config=FailureConfig(max_failures=_MAX_RESTARTS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),

@@ -29,7 +29,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
             failure = json.loads(result[FAILURE_KEY])
             self._referee.end(number, "failed", failure["reason"], failure["detail"])
             return str(TrialScheduler.STOP)
-        decision = self._referee.hear(number, json.loads(result[REPORT_KEY]))
+        decision = self._referee.hear(number, json.loads(result.get(REPORT_KEY, "{}")))
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -74,6 +74,10 @@ def main(  # noqa: PLR0917 - a command line
     searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
     budget: Annotated[int | None, Option(help=f"examples of a full trial [one pass; {SAMPLE_BUDGET} on the sample]")] = None,
     time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
+    hang_limit: Annotated[
+        str | None,
+        Option(help="end a trial that is silent for longer: 5m [5 times the longest report so far, at least 10m]"),
+    ] = None,
     concurrency: Annotated[int | None, Option(help="trials at once [as many as the CPUs and GPUs hold]")] = None,
     cpus_per_trial: Annotated[int | None, Option(help="CPUs, and threads, of each trial [1]")] = None,
     gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
@@ -126,6 +130,8 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan]:
     changes = {key: given[key] for key in ("concurrency", "gpus_per_trial", "keep_models", "tracking_uri") if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
+    if "hang_limit" in given:
+        changes["hang_limit_seconds"] = problems.attempt(lambda: parse_duration(given["hang_limit"], "--hang-limit"))
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
