@@ -16,6 +16,7 @@ from ray.tune import Trainable
 
 from trainables import heartbeat
 from trainables.config import TrialConfig
+from trainables.disk import is_disk_full
 from trainables.memory import hand_back_freed_memory
 
 ORDER_KEY = "order_json"
@@ -24,6 +25,8 @@ REPORT_KEY = "report_json"
 """Result key of a report, as JSON: Tune would flatten a mapping."""
 FAILURE_KEY = "failure_json"
 """Result key of a failure: JSON with `reason` and `detail`."""
+DISK_FULL = "disk_full"
+"""Reason of a failure that is none of the trial's: it may go on once there is room."""
 EXIT_UNUSABLE = 70
 """Exit code of a worker whose accelerator context is lost."""
 
@@ -108,7 +111,9 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
 
 def failure_reason(error: BaseException) -> str:
-    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`."""
+    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`; or `disk_full`, which ends no trial."""
+    if is_disk_full(error):
+        return DISK_FULL
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error).lower()
     if "Diverged" in names:

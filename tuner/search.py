@@ -1,7 +1,7 @@
 """`python -m tuner.search`: searches, goes on with a search, or adds trials to one.
 
 Exit codes: 0 done; 1 every trial failed; 2 a mistake in what was asked for, nothing was started; 3 the data changed since
-the search began; 130 interrupted, to be resumed.
+the search began; 4 a disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from typer import Option
 
+from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.interrupts import EXIT_INTERRUPTED
@@ -27,7 +28,7 @@ from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
 
-EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
+EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
 _FIXED_ONCE_BEGUN = {
     "--tasks": "tasks",
     "--data": "data",
@@ -117,6 +118,11 @@ def main(  # noqa: PLR0917 - a command line
         code = EXIT_INTERRUPTED
     except (ConfigError, LedgerError) as error:
         code = _complain(errors, error, EXIT_MISTAKE)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        errors.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
+        code = EXIT_DISK_FULL
     raise typer.Exit(code)
 
 
@@ -181,6 +187,7 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
 
 def _complain(console: Console, error: ValueError, code: int) -> int:
     problems = getattr(error, "problems", None) or str(error).splitlines()
+    code = EXIT_DISK_FULL if is_disk_full(error) else code
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:
         console.print(f"  {problem}")

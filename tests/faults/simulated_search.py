@@ -4,8 +4,10 @@ The workers' processes are real too; only what a trial computes is a sleep, so t
 """
 
 import json
+import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from typing import Any
 
 from benchmarks.large_ledger import new_report
 from search_spaces.studies.basics import SPACE
+from tests.end_to_end.conftest import ROOT
 from trainables.config import TrialConfig
 from trainables.heartbeat import beat
 from tuner.cluster import local_ray
@@ -26,6 +29,13 @@ from tuner.settings import SearchSettings
 NUM_TRIALS, NUM_REPORTS, FAULTY = 4, 4, 1
 LIMIT_SECONDS = 8.0
 """A trial that gets on beats each tenth of a second."""
+
+
+def run_in(folder: Path, fault: str) -> None:
+    """The command, run to its end."""
+    command, environment = [sys.executable, "-m", "tests.faults.simulated_search", fault], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 def loop_for_ever(_folder: Path) -> None:
@@ -44,10 +54,17 @@ def stop(_folder: Path) -> None:
     time.sleep(3600)
 
 
-FAULTS = {"loop": loop_for_ever, "deadlock": wait_for_its_own_lock, "sigstop": stop}
+HANGS = {"loop": loop_for_ever, "deadlock": wait_for_its_own_lock, "sigstop": stop}
+REPORTS: dict[str, dict[str, Any]] = {
+    "nan": {"score": math.nan},
+    "inf": {"qqp_accuracy": math.inf},
+    "loss": {"loss": math.nan},
+    "missing": {"sst_accuracy": None},
+}
+"""What a report holds otherwise; None: it is missing."""
 
 
-def simulated(fault: Any) -> type:
+def simulated(fault: str) -> type:
     from trainables.trainable import TrialTrainable
 
     class SimulatedTrial(TrialTrainable):
@@ -57,17 +74,20 @@ def simulated(fault: Any) -> type:
                 file.write("started\n")
 
         def _next_report(self) -> dict[str, Any]:
-            if self._folder.name == f"{FAULTY:04d}" and self._known_reports == 1:
-                fault(self._folder)
+            is_faulty = self._folder.name == f"{FAULTY:04d}" and self._known_reports == 1
+            if is_faulty and fault in HANGS:
+                HANGS[fault](self._folder)
             for _ in range(20):
                 time.sleep(0.1)
                 beat()
-            return new_report(self._known_reports + 1, 0.5)
+            changes = REPORTS.get(fault, {}) if is_faulty else {}
+            report = {**new_report(self._known_reports + 1, 0.9 if is_faulty else 0.5), **changes}
+            return {key: value for key, value in report.items() if value is not None}
 
     return SimulatedTrial
 
 
-def run(folder: Path, fault: Any) -> None:
+def run(folder: Path, fault: str) -> None:
     base = TrialConfig().override({"num_reports": NUM_REPORTS, "budget_examples": 1000 * NUM_REPORTS})
     tree = {"trials": NUM_TRIALS, "searcher": "random", "early_stopping": "none", "hang_limit_seconds": LIMIT_SECONDS}
     settings, ledger = SearchSettings.parse(tree), Ledger.create(folder, {})
@@ -81,4 +101,4 @@ def run(folder: Path, fault: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(Path.cwd(), FAULTS[sys.argv[1]])
+    run(Path.cwd(), sys.argv[1])

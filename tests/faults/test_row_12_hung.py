@@ -3,15 +3,13 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import QUICK, ROOT, Bench
-from tests.faults.simulated_search import FAULTS, FAULTY, LIMIT_SECONDS, NUM_REPORTS, NUM_TRIALS
+from tests.end_to_end.conftest import QUICK, Bench
+from tests.faults.simulated_search import FAULTY, HANGS, LIMIT_SECONDS, NUM_REPORTS, NUM_TRIALS, run_in
 from trainables.heartbeat import HEARTBEAT, STACK, read_beat
 from tuner.ledger import Ledger
 from tuner.search_folder import trial_folder
@@ -28,12 +26,9 @@ def silent_seconds(detail: str) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", HANGS)
 def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.faults.simulated_search", fault]
-    done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    run_in(tmp_path, fault)
     records = Ledger.open(tmp_path).records()
     assert [record.state for record in records if record.number != FAULTY] == ["complete"] * (NUM_TRIALS - 1)
     assert {len(record.reports) for record in records if record.number != FAULTY} == {NUM_REPORTS}
@@ -41,7 +36,7 @@ def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path) -> None:
     assert (hung.state, hung.reason, len(hung.reports)) == ("failed", "hung", 1)
     assert LIMIT_SECONDS <= silent_seconds(hung.detail) <= LIMIT_SECONDS + GRACE_SECONDS
     folder = trial_folder(tmp_path, FAULTY)
-    assert FAULTS[fault].__name__ in (folder / STACK).read_text()
+    assert HANGS[fault].__name__ in (folder / STACK).read_text()
     assert (folder / "starts").read_text() == "started\n"
     for number in range(NUM_TRIALS):
         assert not (trial_folder(tmp_path, number) / HEARTBEAT).exists()
@@ -49,8 +44,8 @@ def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path) -> None:
 
 
 def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: Bench) -> None:
-    args = ["--data", bench.data, *QUICK, "--budget", "9000", "--trials", "3", "--hang-limit", f"{REAL_LIMIT_SECONDS}s", "--out", "runs/h"]
-    process = bench.start("tuner.search", *args, "--early-stopping", "none")
+    args = ["--data", bench.data, *QUICK, "--budget", "9000", "--trials", "3", "--out", "runs/h", "--early-stopping", "none"]
+    process = bench.start("tuner.search", *args, "--hang-limit", f"{REAL_LIMIT_SECONDS}s")
     bench.wait_for("h", lambda records: any(record.reports for record in records))
     victim = next(record for record in bench.records("h") if record.reports)
     beat = read_beat(trial_folder(bench.folder / "runs" / "h", victim.number))
