@@ -22,6 +22,7 @@ OWNERS = {
         "tuner/runner.py",
         "tuner/scheduler.py",
         "tuner/searcher.py",
+        "tuner/watchdog.py",
     },
     "mlflow": {"tuner/tracking.py"},
     "optuna": {

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from trainables.heartbeat import BEAT_SECONDS, beat
 
 T = TypeVar("T")
 
@@ -78,12 +80,25 @@ def open_or_make(path: Path, open_file: Callable[[], T | None], make: Callable[[
     found = open_file()
     if found is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with _waited_for(FileLock(path.with_suffix(".lock"))):
             found = open_file()
             if found is None:
                 found = make()
     assert found is not None, f"{path}: just written, but not readable"
     return found
+
+
+@contextlib.contextmanager
+def _waited_for(lock: FileLock) -> Iterator[None]:
+    """Holds a lock; to wait for another process, which may work for long, is no silence."""
+    while not lock.is_locked:
+        beat()
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=BEAT_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @functools.lru_cache(maxsize=256)

@@ -51,6 +51,9 @@ class StepResult:
     diagnostics: dict[str, float]
 
 
+EXPLODED = 1000.0
+"""A loss so many times what it was at first, and so many times 1, is no longer that of something that learns."""
+
 SUMMARY_KEYS = ("loss", "grad_norm", "lr")
 
 
@@ -65,6 +68,24 @@ def summary(results: Sequence[StepResult]) -> Metrics:
     for name in dict.fromkeys(name for values in named for name in values):
         out[name] = float(np.mean([values[name] for values in named if name in values]))
     return out
+
+
+def explosion(results: Sequence[StepResult], first: Mapping[str, float]) -> str:
+    """Which task's loss has exploded, in words; empty where none has.
+
+    It has where its median over the steps (a single one may jump) is over a thousand, and over a thousand times that of the
+    task's first step, when its head knew nothing: one that was small at first may grow to what guessing costs.
+
+    Args:
+        results: of the steps since the last report.
+        first: each task's loss in its first step of all.
+    """
+    for task, at_first in first.items():
+        losses = [result.task_losses[task] for result in results if task in result.task_losses]
+        bound = EXPLODED * max(1.0, abs(at_first))
+        if losses and float(np.median(losses)) > bound:
+            return f"the loss of {task} has exploded: {np.median(losses):.4g}, after {at_first:.4g} in its first step"
+    return ""
 
 
 def fetch(*groups: Mapping[str, Tensor]) -> list[dict[str, float]]:

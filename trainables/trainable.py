@@ -15,7 +15,9 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from trainables import heartbeat
 from trainables.config import TrialConfig
+from trainables.disk import is_disk_full
 from trainables.memory import hand_back_freed_memory
 
 ORDER_KEY = "order_json"
@@ -24,6 +26,8 @@ REPORT_KEY = "report_json"
 """Result key of a report, as JSON: Tune would flatten a mapping."""
 FAILURE_KEY = "failure_json"
 """Result key of a failure: JSON with `reason` and `detail`."""
+DISK_FULL = "disk_full"
+"""Reason of a failure that is none of the trial's: it may go on once there is room."""
 EXIT_UNUSABLE = 70
 """Exit code of a worker whose accelerator context is lost."""
 
@@ -53,6 +57,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._data_hashes: dict[str, str] | None = order.get("data_hashes")
         self._encoder_sha256: str | None = order.get("encoder_sha256")
         self._session: Any = None
+        heartbeat.begin(self._folder)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Lets go of the last trial and takes the next."""
@@ -78,6 +83,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         if self._session is None:
             from trainables.session import TrialSession  # torch: a second, and only workers need it
 
+            heartbeat.beat()
             self._session = TrialSession(
                 TrialConfig.parse(self._tree),
                 self._folder,
@@ -93,6 +99,10 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
             with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
 
+    def cleanup(self) -> None:
+        """The worker ends."""
+        heartbeat.end()
+
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's interface
         """Nothing: the session has saved itself before it reported."""
         return {}
@@ -102,7 +112,9 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
 
 def failure_reason(error: BaseException) -> str:
-    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`."""
+    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`; or `disk_full`, which ends no trial."""
+    if is_disk_full(error):
+        return DISK_FULL
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error).lower()
     if "Diverged" in names:

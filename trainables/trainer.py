@@ -40,6 +40,7 @@ from trainables.data.rows import Split, training_rows
 from trainables.data.tokens import TokenStore
 from trainables.evaluation import evaluate
 from trainables.frozen import FrozenLayers
+from trainables.heartbeat import beat
 from trainables.inputs import differences, open_inputs
 from trainables.lr_schedules import LR_SCHEDULES
 from trainables.memory import keep_freed_memory
@@ -50,7 +51,7 @@ from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import assign, read_yaml
 from trainables.precision import allow_tf32, resolve
-from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, fetch, speed, summary
+from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, explosion, fetch, speed, summary
 from trainables.teachers import teacher_outputs
 from trainables.threads import torch_threads
 
@@ -62,7 +63,7 @@ Turns and PCGrad's projections are drawn anew from it and the step's number in e
 
 
 class Diverged(RuntimeError):  # noqa: N818 - it is the name of how a trial ends
-    """A loss, a gradient or a prediction is no finite number; the message names the step and the task."""
+    """A loss, a gradient or a prediction is no finite number, or a loss has exploded; the message names the step and the task."""
 
 
 class Trainer:
@@ -77,6 +78,7 @@ class Trainer:
         config: the resolved config: `budget_examples` is filled in.
         history: all reports so far, the first one first.
         applied: what the first step really trained with (see `trainables.applied`); None before it.
+        first_losses: of each task that has had a turn its loss then, of which `steps.explosion` is judged.
 
     Raises:
         ConfigError: encoder or data cannot be used, or do not fit the config.
@@ -88,6 +90,7 @@ class Trainer:
         self.history: list[Metrics] = []
         self.applied: dict[str, Any] | None = None
         self.position = Position()
+        self.first_losses: dict[str, float] = {}
         self.teachers = inputs.teachers if config.objective.distill.gamma else {}
         keep_freed_memory()
         with torch_threads(config.num_threads):
@@ -156,7 +159,7 @@ class Trainer:
             factors of the tasks' losses after it (see `LossWeights.learnt`).
 
         Raises:
-            Diverged: a loss, the gradient or a prediction is not finite.
+            Diverged: a loss, the gradient or a prediction is not finite, or a task's loss has exploded.
             RuntimeError: the run is done.
         """
         if self.done:
@@ -168,7 +171,11 @@ class Trainer:
             results = []
             while self.position.examples < due:
                 results.append(self._step())
+                self.first_losses = {**results[-1].task_losses, **self.first_losses}
+                beat()
             trained = time.perf_counter()
+            if exploded := explosion(results, self.first_losses):
+                raise Diverged(f"step {self.position.step}: {exploded}")
             dev_share = 1.0 if len(self.history) + 1 == self.config.num_reports else self.config.early_dev_share
             scores = evaluate(self.model, self.store, share=dev_share, frozen=self._frozen("dev"), resident=self.resident).metrics
             evaluated = time.perf_counter()
@@ -371,7 +378,7 @@ class Trainer:
         save_file(generators, folder / "generators.safetensors")
         state: dict[str, Any] = {"position": asdict(self.position), "history": self.history, "applied": self.applied}
         state["frozen"] = self.frozen.decisions
-        state["made_from"] = self._made_from()
+        state["made_from"], state["first_losses"] = self._made_from(), self.first_losses
         (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def save_model(self, folder: Path) -> None:
@@ -411,6 +418,7 @@ class Trainer:
         for task, stream in self.streams.items():
             stream.num_taken = self.position.taken.get(task, 0)
         self.history, self.applied = state["history"], state.get("applied")
+        self.first_losses = dict(state.get("first_losses", {}))  # where it was not written down yet, those of the next steps
 
     def _go_on_in(self, precision: Precision) -> None:
         """What was begun in one precision on another machine is finished in it, whatever the probe says here."""

@@ -87,13 +87,13 @@ def count_gpus() -> int:
 
 def remove_stale_scratch() -> None:
     """Removes the scratch folders of our drivers on this machine that were killed before they could."""
-    for folder in _scratch_parent().glob(f"{_SCRATCH_PREFIX}*"):
+    for folder in scratch_parent().glob(f"{_SCRATCH_PREFIX}*"):
         with contextlib.suppress(OSError, ValueError):
             if folder.stat().st_uid == os.getuid() and not is_alive(int((folder / "pid").read_text())):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _scratch_parent() -> Path:
+def scratch_parent() -> Path:
     """Where scratch folders lie: the machine's temporary folder, unless its path is too long for Ray's sockets.
 
     They take 83 bytes more, and a socket's path may have 107 (103 on macOS).
@@ -134,7 +134,7 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
         The scratch folder: what Ray and Tune write there is never read back.
     """
     remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=_scratch_parent()))  # 0700
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=scratch_parent()))  # 0700
     (scratch / "pid").write_text(str(os.getpid()))
     token = scratch / "token"
     token.touch(mode=0o600)

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from reports.leaderboard import print_leaderboard
 from search_spaces.study import StudySpace
+from trainables.disk import is_disk_full
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
-from tuner.cluster import count_gpus, local_ray, num_slots
+from tuner.cluster import count_gpus, local_ray, num_slots, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
@@ -27,6 +28,7 @@ from tuner.processes import count_cpus
 from tuner.progress import Progress, SteadyConsole, Tally
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
+from tuner.room import Room, check_room
 from tuner.samplers import grid_points
 from tuner.search_plan import SearchPlan
 from tuner.tracking import MirrorProcess, default_tracking_uri
@@ -37,7 +39,7 @@ _HURRIED_SECONDS = 2.0
 _TOP = 30
 """Trials that are shown at the end; how many are not, and the command that shows them all, stands below."""
 ERROR_FILE = "error.log"
-EXIT_DONE, EXIT_FAILED = 0, 1
+EXIT_DONE, EXIT_FAILED, EXIT_DISK_FULL = 0, 1, 4
 
 
 def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_new: bool, quiet: bool) -> int:
@@ -51,7 +53,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         quiet: print the result alone.
 
     Returns:
-        Exit code: 0 done; 1 nothing to export, or it cannot go on; 130 interrupted.
+        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 a disk is full; 130 interrupted.
 
     Raises:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
@@ -75,7 +77,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
-                is_exported, exported = (True, []) if interrupted else _export(ledger, folder)
+                code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
                 keeper.close()
             except BaseException as error:
@@ -86,10 +88,8 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         warnings = [*([] if mirrored.complete else [mirrored.message]), *([keeper.problem] if keeper.problem else [])]
         for line in [*exported, *warnings, *way_on]:
             console.print(line, markup=False, soft_wrap=True)
-        if interrupted:
-            return EXIT_INTERRUPTED
         too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
-        return EXIT_DONE if is_exported or too_early else EXIT_FAILED
+        return EXIT_DONE if too_early and code == EXIT_FAILED else code
 
 
 def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException) -> int:
@@ -99,12 +99,22 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     mirror.close(_HURRIED_SECONDS)
     if isinstance(error, KeyboardInterrupt):
         raise error
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if is_disk_full(error):
+        errors.print(f"the disk is full: {_told_by(error)}")
+        errors.print(f"nothing is lost; make room, then go on with: {_resume_command(folder)}")
+        return EXIT_DISK_FULL
     with contextlib.suppress(OSError):
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     errors.print(f"the search cannot go on: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
     errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: {_resume_command(folder)}")
     return EXIT_FAILED
+
+
+def _told_by(error: BaseException) -> str:
+    """The line of an error that says which disk: Tune quotes the whole traceback of what it came of."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if is_disk_full(Exception(line))), " ".join(lines))[:300]
 
 
 def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
@@ -184,12 +194,15 @@ def _search(
         return False
     started = joined_ray(cluster) if cluster else local_ray(count_cpus(), count_gpus())
     try:
+        check_room("the search's folder", folder)
+        check_room("Ray's temporary folder", scratch_parent())
         with progress, interrupts.noted(), started as scratch:
             interrupts.listen()
             interrupts.check()
             from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
 
-            run_trials(referee, plan.settings, num_slots=slots, scratch=scratch, interrupts=interrupts)
+            room = Room({"the search's folder": folder, "Ray's temporary folder": scratch})
+            run_trials(referee, plan.settings, num_slots=slots, scratch=scratch, interrupts=interrupts, room=room)
     except (KeyboardInterrupt, SystemExit):  # the latter is Ray's answer to a SIGTERM while it starts
         return True
     finally:
@@ -215,17 +228,18 @@ def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
     return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
 
 
-def _export(ledger: Ledger, folder: Path) -> tuple[bool, list[str]]:
-    """Exports the best so far; whether there is an export, and what to say of it."""
+def _export(ledger: Ledger, folder: Path) -> tuple[int, list[str]]:
+    """Exports the best so far; exit code, and what to say of it."""
     lines: list[str] = []
     try:
         best, record = export_best(folder, ledger=ledger, say=lines.append)
     except (ValueError, OSError) as error:
         again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
-        return False, [*lines, f"nothing was exported: {error}", *again]
+        code = EXIT_DISK_FULL if is_disk_full(error) else EXIT_FAILED
+        return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
     lines.append(f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}")
-    return True, lines
+    return EXIT_DONE, lines
 
 
 def _announce_export(console: Console, num_left: int) -> None:

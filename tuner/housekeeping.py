@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainables.heartbeat import remove_signs
 from tuner.records import TrialRecord, rank
 from tuner.search_folder import BEST, trial_folder
 
@@ -38,6 +39,7 @@ class Sweeper:
         kept = {record.number for record in self._kept}
         for record in ended:
             _remove(trial_folder(self._folder, record.number) / CHECKPOINTS)
+            remove_signs(trial_folder(self._folder, record.number))
         for number in candidates.keys() - kept:
             _remove(trial_folder(self._folder, number) / BEST)
 

@@ -4,7 +4,6 @@ Ray's searcher and scheduler are two thin faces of it, so that the order of even
 ask -> ledger -> Ray starts it; report -> ledger -> decision -> tell -> ledger -> Ray stops it.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.ledger import Ledger
 from tuner.records import Ending, Reason, Report, TrialRecord
+from tuner.report_check import wrong_with
 from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
 from tuner.search_folder import trial_folder
@@ -60,6 +60,10 @@ class Referee:
         folder: of the search, absolute; trials get `trials/<number>/` in it.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
         listener: called with "ask", "requeue", "report" or "end" and the trial's record after each event; must not raise.
+
+    Attributes:
+        rungs: where trials are compared.
+        longest_report_seconds: the longest that a trial of this search has trained and scored for one report.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Referee:
         self._teachers = TeacherRows(folder, ledger.records)
         self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
         self._num_asked = len(ledger.records())
+        self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
         self._unfinished = deque(self._take_up())
         self._students: list[tuple[str, TrialRecord]] = []  # their teachers are still trained
 
@@ -138,9 +143,11 @@ class Referee:
         """
         if self._ledger.record(number).state != "running":
             return "stop"
-        if not math.isfinite(report["score"]):
-            return self.end(number, "failed", "diverged", f"score is {report['score']} at report {report['report']}")
+        wrong = wrong_with(report, (task.metric_key for task in self._base.tasks.tasks))
+        if wrong is not None:
+            return self.end(number, "failed", *wrong)
         if self._ledger.report(number, report):
+            self.longest_report_seconds = max(self.longest_report_seconds, _seconds(report))
             self._listener("report", self._ledger.record(number))
         return self._judge(number, report)
 
@@ -183,3 +190,8 @@ class Referee:
 
     def _sampler(self, number: int) -> Any:
         return make_sampler(self._settings.searcher, self._settings.seed, number)
+
+
+def _seconds(report: Report) -> float:
+    """That training and scoring took for one report; of older ledgers what is known of it."""
+    return float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0))

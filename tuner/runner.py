@@ -8,9 +8,11 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from trainables.trainable import TrialTrainable
 from tuner.interrupts import Interrupts
 from tuner.referee import Referee
+from tuner.room import Room
 from tuner.scheduler import LedgerScheduler
 from tuner.searcher import LedgerSearcher
 from tuner.settings import SearchSettings
+from tuner.watchdog import Watchdog
 
 _MAX_RESTARTS = 3
 
@@ -22,12 +24,13 @@ def run_trials(
     num_slots: int,
     scratch: Path,
     interrupts: Interrupts,
+    room: Room | None = None,
     trainable: type[TrialTrainable] = TrialTrainable,
 ) -> None:
     """Runs what the referee hands out, until nothing is left, the time is up, or somebody interrupts.
 
     Whatever is unfinished on return stands in the ledger as running and can be taken up again.  A trial whose worker dies
-    is started again from its newest good checkpoint, at most three times.
+    is started again from its newest good checkpoint, at most three times; one that hangs is ended (see `tuner.watchdog`).
 
     Args:
         referee: hands out trials and judges reports; has something to start (Tune fails on nothing).
@@ -35,10 +38,12 @@ def run_trials(
         num_slots: trials at once.
         scratch: where Tune may write; never read back.
         interrupts: looked at between two steps.
+        room: on the disks, looked at likewise; None: not looked at.
         trainable: what runs a trial.
 
     Raises:
         KeyboardInterrupt: a signal ended it.
+        OSError, TuneError: a disk is full (`trainables.disk.is_disk_full` tells), or something else went wrong.
     """
     assert referee.num_to_start > 0, "there must be a trial to start"
     tuner = Tuner(
@@ -55,7 +60,7 @@ def run_trials(
             name="trials",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            callbacks=[_Check(interrupts)],
+            callbacks=[_Check(interrupts, room), Watchdog(referee, settings.hang_limit_seconds)],
             failure_config=FailureConfig(max_failures=_MAX_RESTARTS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -64,18 +69,20 @@ def run_trials(
 
 
 class _Check(Callback):  # type: ignore[misc]  # ray has no types
-    """Lets an interruption through between two steps of Tune.
+    """Lets an interruption through between two steps of Tune, and a disk that is nearly full.
 
     Tune's own handling, which waits for every trial's current step, is switched off: a step may take minutes, and nothing is
     lost without it, for reports and checkpoints are written before they are acted on.
     """
 
-    def __init__(self, interrupts: Interrupts) -> None:
-        self._interrupts = interrupts
+    def __init__(self, interrupts: Interrupts, room: Room | None) -> None:
+        self._interrupts, self._room = interrupts, room
 
     def on_step_begin(self, **_info: Any) -> None:
         """Tune's hook, ten times a second or more often."""
         self._interrupts.check()
+        if self._room is not None:
+            self._room.check()
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune pickles its parts."""

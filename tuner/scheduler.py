@@ -1,11 +1,13 @@
 """Ray's scheduler interface over the referee: every report goes to the ledger before Ray acts on it."""
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from trainables.trainable import FAILURE_KEY, REPORT_KEY
+from trainables.trainable import DISK_FULL, FAILURE_KEY, REPORT_KEY
 
 if TYPE_CHECKING:
     from tuner.referee import Referee
@@ -23,13 +25,19 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         self._referee = referee
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Judges one result: a report, or a failure with its reason."""
+        """Judges one result: a report, or a failure with its reason.
+
+        Raises:
+            OSError: ENOSPC, where a worker's disk is full: the search stops, and its trials, that one too, can go on later.
+        """
         number = int(trial.config["number"])
         if FAILURE_KEY in result:
             failure = json.loads(result[FAILURE_KEY])
+            if failure["reason"] == DISK_FULL:
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for trial {number}: {failure['detail']}")
             self._referee.end(number, "failed", failure["reason"], failure["detail"])
             return str(TrialScheduler.STOP)
-        decision = self._referee.hear(number, json.loads(result[REPORT_KEY]))
+        decision = self._referee.hear(number, json.loads(result.get(REPORT_KEY, "{}")))
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`python -m tuner.search`: searches, goes on with a search, or adds trials to one.
 
 Exit codes: 0 done; 1 every trial failed; 2 a mistake in what was asked for, nothing was started; 3 the data changed since
-the search began; 130 interrupted, to be resumed.
+the search began; 4 a disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 from typer import Option
 
+from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems
 from tuner import search_folder
 from tuner.backup import BACKUP_FILE
@@ -31,7 +32,7 @@ from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
 from tuner.stores import LEDGER_FILE
 
-EXIT_MISTAKE, EXIT_DATA_CHANGED = 2, 3
+EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
 _FIXED_ONCE_BEGUN = {
     "--tasks": "tasks",
     "--data": "data",
@@ -80,6 +81,10 @@ def main(  # noqa: PLR0917 - a command line
     searcher: Annotated[str | None, Option(help="tpe, random or grid [tpe]")] = None,
     budget: Annotated[int | None, Option(help=f"examples of a full trial [one pass; {SAMPLE_BUDGET} on the sample]")] = None,
     time_budget: Annotated[str | None, Option(help="stop after so long: 90s, 40m, 1h30m; resumable")] = None,
+    hang_limit: Annotated[
+        str | None,
+        Option(help="end a trial that is silent for longer: 5m [5 times the longest report so far, at least 10m]"),
+    ] = None,
     concurrency: Annotated[int | None, Option(help="trials at once [as many as the CPUs and GPUs hold]")] = None,
     cpus_per_trial: Annotated[int | None, Option(help="CPUs, and threads, of each trial [1]")] = None,
     gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
@@ -126,6 +131,11 @@ def main(  # noqa: PLR0917 - a command line
         code = EXIT_INTERRUPTED
     except (ConfigError, LedgerError) as error:
         code = _complain(errors, error, EXIT_MISTAKE)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        errors.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
+        code = EXIT_DISK_FULL
     raise typer.Exit(code)
 
 
@@ -152,6 +162,8 @@ def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path,
     changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
+    if "hang_limit" in given:
+        changes["hang_limit_seconds"] = problems.attempt(lambda: parse_duration(given["hang_limit"], "--hang-limit"))
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
@@ -217,6 +229,7 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
 
 def _complain(console: Console, error: ValueError, code: int) -> int:
     problems = getattr(error, "problems", None) or str(error).splitlines()
+    code = EXIT_DISK_FULL if is_disk_full(error) else code
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:
         console.print(f"  {problem}")

@@ -32,6 +32,9 @@ class SearchSettings(Part):
     early_stopping: Literal["asha", "none"] = Field("asha", description="`none`: every trial gets its full budget")
     reduction_factor: int = Field(3, ge=2, le=100, description="eta: one trial of so many goes on at each rung")
     time_budget_seconds: float | None = Field(None, gt=0, description="stop after so long; what runs then can be resumed")
+    hang_limit_seconds: float | None = Field(
+        None, ge=5, description="a trial that is silent for longer is ended; null: by its search's reports (tuner.watchdog)"
+    )
     concurrency: int | None = Field(None, ge=1, le=10_000, description="trials at once; null: as many as the CPUs and GPUs hold")
     cpus_per_trial: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each trial")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
@@ -53,7 +56,7 @@ class SearchSettings(Part):
         return self.model_dump(mode="json")
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--time-budget") -> float:
     """Seconds of `90s`, `40m`, `2h`, `1h30m` or `1d`; a number without a unit would be guessed at.
 
     Raises:
@@ -63,7 +66,7 @@ def parse_duration(text: str) -> float:
     written = "".join(number + unit for number, unit in parts)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not parts or written != text.strip() or seconds <= 0:
-        raise ConfigError([f"--time-budget: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"])
+        raise ConfigError([f"{option}: a duration such as 90s, 40m or 1h30m must be given, but got {text!r}"])
     return seconds
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Bench, make_bench, small_data  # noqa: F401  fixtures
+from tests.end_to_end.conftest import Bench, bench, make_bench, small_data  # noqa: F401  fixtures
 from tests.faults import processes
 from tests.faults.scorecard import Row, markdown, write
 
@@ -56,7 +56,7 @@ def full(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def marked_bench(make_bench: Callable[[str], Bench]) -> Iterator[Bench]:  # noqa: F811
     """A bench whose processes can be told from all others; none of them is left behind."""
-    bench = make_bench("faults")
+    bench = make_bench("faults")  # noqa: F811
     mark = uuid.uuid4().hex
     bench.environment[processes.MARK] = mark
     yield bench

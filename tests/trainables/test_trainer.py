@@ -373,6 +373,29 @@ def test_predictions_that_are_not_finite_are_no_score(small_config: TrialConfig)
         trainer.advance()
 
 
+def test_a_loss_that_explodes_beside_a_finite_score_ends_the_trial(small_config: TrialConfig) -> None:
+    explodes = {"optimizer.lr": 1.0, "optimizer.head_lr_scale": 1e4, "optimizer.max_grad_norm": None}
+    with pytest.raises(Diverged, match=r"step \d+: the loss of sts has exploded: .*, after [\d.]+ in its first step"):
+        Trainer(small_config.override({**explodes, "phases": [{"tasks": ["sts"]}]})).advance()
+
+
+def test_what_losses_were_at_first_is_part_of_a_checkpoint(small_config: TrialConfig, tmp_path: Path) -> None:
+    trainer, again = Trainer(small_config), Trainer(small_config)
+    trainer.advance()
+    assert set(trainer.first_losses) == set(small_config.tasks.names)
+    trainer.save(tmp_path)
+    at_first = dict(trainer.first_losses)
+    again.load(tmp_path)
+    assert again.first_losses == at_first
+    again.advance()
+    assert again.first_losses == at_first
+    again.first_losses = dict.fromkeys(at_first, 1e-9)
+    with torch.no_grad():
+        again.model.heads["sts"].output.bias.fill_(1e3)
+    with pytest.raises(Diverged, match="the loss of sts has exploded"):
+        again.advance()
+
+
 def test_loading_something_else_is_refused_by_name(small_config: TrialConfig, tmp_path: Path) -> None:
     trainer = Trainer(small_config)
     trainer.save(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.cluster import _scratch_parent, count_gpus, num_slots, remove_stale_scratch
+from tuner.cluster import count_gpus, num_slots, remove_stale_scratch, scratch_parent
 from tuner.processes import count_cpus
 from tuner.settings import SearchSettings
 
@@ -67,7 +67,7 @@ def test_without_a_word_from_cuda_the_devices_are_counted(monkeypatch: pytest.Mo
 def test_cpus_are_those_that_the_process_may_use() -> None:
     assert count_cpus() == len(os.sched_getaffinity(0)) >= 1
     bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-    code = f"{bind}; from tuner.cluster import _scratch_parent; from tuner.processes import count_cpus; print(count_cpus())"
+    code = f"{bind}; from tuner.cluster import scratch_parent; from tuner.processes import count_cpus; print(count_cpus())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
@@ -75,7 +75,7 @@ def test_only_the_scratch_of_dead_drivers_is_removed(tmp_path: Path, monkeypatch
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         dead = process.pid
     process.wait()
-    monkeypatch.setattr("tuner.cluster._scratch_parent", lambda: tmp_path)
+    monkeypatch.setattr("tuner.cluster.scratch_parent", lambda: tmp_path)
     pids = {
         "tritune-dead": str(dead),
         "tritune-mine": str(os.getpid()),
@@ -100,6 +100,6 @@ def test_counting_imports_neither_ray_nor_torch() -> None:
 
 def test_scratch_goes_where_rays_sockets_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/var/tmp")
-    assert _scratch_parent() == Path("/var/tmp")
+    assert scratch_parent() == Path("/var/tmp")
     monkeypatch.setattr("tempfile.tempdir", "/scratch/users/somebody/job/4711/tmp")
-    assert _scratch_parent() == Path("/tmp")
+    assert scratch_parent() == Path("/tmp")

@@ -1,5 +1,7 @@
 """What the driver does when something around the search goes wrong.  Real runs stand in tests/end_to_end."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,30 +47,53 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable
     return run
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "/x"),
+        RuntimeError("Traceback (most recent call last):\nsqlite3.OperationalError: database or disk is full\n[SQL: INSERT]"),
+    ],
+)
+def test_a_full_disk_has_an_exit_code_of_its_own_and_says_how_to_go_on(
+    error: Exception, drive: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> bool:
+        raise error
+
+    assert drive(full_disk) == driver.EXIT_DISK_FULL == 4
+    err = capsys.readouterr().err
+    assert err.startswith("the disk is full: ") and err.count("\n") == 2
+    assert "is full" in err.splitlines()[0] and "--resume" in err and "Traceback" not in err
+    assert driver.Ledger.open(tmp_path / "runs" / "x").header["ended"] == "stopped"
+
+
 def test_a_search_that_cannot_go_on_says_so_in_two_lines_and_keeps_the_rest_in_a_file(
     drive: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full_disk(*_: Any, **__: Any) -> bool:
-        raise OSError(28, "No space left on device")
+    def torn_disk(*_: Any, **__: Any) -> bool:
+        raise OSError(5, "Input/output error")
 
-    assert drive(full_disk) == driver.EXIT_FAILED
+    assert drive(torn_disk) == driver.EXIT_FAILED
     err = capsys.readouterr().err
-    assert "No space left on device" in err and "--resume" in err and "Traceback" not in err
-    assert "full_disk" in (tmp_path / "runs" / "x" / driver.ERROR_FILE).read_text()
+    assert "Input/output error" in err and "--resume" in err and "Traceback" not in err
+    assert "torn_disk" in (tmp_path / "runs" / "x" / driver.ERROR_FILE).read_text()
     assert driver.Ledger.open(tmp_path / "runs" / "x").header["ended"] == "stopped"
     assert made[0].waits[0] < 5
 
 
 def test_an_export_that_fails_is_no_traceback_and_no_success(
-    drive: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    drive: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_room(*_: Any, **__: Any) -> Any:
-        raise OSError(28, "No space left on device")
+    for number, code in ((28, driver.EXIT_DISK_FULL), (5, driver.EXIT_FAILED)):
 
-    monkeypatch.setattr(driver, "export_best", no_room)
-    monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
-    assert drive(lambda *_, **__: False) == driver.EXIT_FAILED
-    assert "nothing was exported: [Errno 28]" in capsys.readouterr().out
+        def fail(*_: Any, number: int = number, **__: Any) -> Any:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(driver, "export_best", fail)
+        monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        assert drive(lambda *_, **__: False) == code
+        assert f"nothing was exported: [Errno {number}]" in capsys.readouterr().out
 
 
 def test_no_trial_with_a_score_is_no_success(drive: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:

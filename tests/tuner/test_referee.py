@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.tuner.played_search import by_config, by_number, drive, outcome, referee_of
 from tuner.ledger import Ledger
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.samplers import grid_points
 
@@ -214,6 +214,33 @@ def test_a_score_that_is_no_number_ends_the_trial_and_the_search_goes_on(score: 
     assert (diverged.state, diverged.reason, diverged.detail) == ("failed", "diverged", f"score is {score} at report 2")
     assert [report["report"] for report in diverged.reports] == [1]
     assert [record.state for record in ledger.records()] == ["complete", "failed", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "detail"),
+    [
+        ({"sst_accuracy": None}, "error", "report 2 has no sst_accuracy"),
+        ({"score": None}, "error", "report 2 has no score"),
+        ({"sts_pearson": math.nan}, "diverged", "sts_pearson is nan at report 2"),
+        ({"loss": math.inf}, "diverged", "loss is inf at report 2"),
+    ],
+)
+def test_a_report_that_lacks_a_metric_or_holds_no_number_ends_its_trial_alone_and_it_never_wins(
+    changes: dict[str, Any], reason: str, detail: str, toy: Any
+) -> None:
+    ledger = Ledger(toy.new_study())
+    referee = referee_of(toy, ledger, trials=2, early_stopping="none")
+    for number in range(2):
+        referee.next_order()
+        assert referee.hear(number, toy.report(1, 0.9 - 0.1 * number)) == "continue"
+    broken = {key: value for key, value in {**toy.report(2, 0.95), **changes}.items() if value is not None}
+    assert referee.hear(0, broken) == "stop"
+    for index in (2, 3):
+        referee.hear(1, toy.report(index, 0.5))
+    check_whole(toy, ledger, 2)
+    failed = ledger.record(0)
+    assert (failed.state, failed.reason, failed.detail, len(failed.reports)) == ("failed", reason, detail, 1)
+    assert [record.number for record in rank(ledger.records())] == [1]
 
 
 def test_without_early_stopping_all_are_complete(toy: Any) -> None:

@@ -11,6 +11,7 @@ from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenStates, FrozenTable
 from trainables.data.resident import ResidentTable
 from trainables.data.tokens import TokenTable
+from trainables.heartbeat import beat
 from trainables.tasks import Task
 
 PairEncoding = Literal["cross", "bi"]
@@ -214,6 +215,7 @@ def evaluation_batches(
     ends = np.cumsum(table.sequence_lengths[order])
     start = 0
     while start < len(order):
+        beat()  # whoever asks for the next batch is done with the one before
         tokens_before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, tokens_before + max_tokens_per_batch, side="right")))
         yield (

@@ -1,0 +1,137 @@
+"""What a worker leaves in its trial's folder for whoever watches it: that it goes on, and where it stands when it does not.
+
+    heartbeat    one line: its process, and when it last got on with something (see `Beat`)
+    stack.txt    where each thread stood, written when the process gets `STACK_SIGNAL`; empty until then
+
+Who trains without a search has nobody who watches: until `begin` was called `beat` does nothing.
+"""
+
+import contextlib
+import faulthandler
+import io
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HEARTBEAT, STACK = "heartbeat", "stack.txt"
+STACK_SIGNAL = signal.SIGUSR2
+"""The handler is compiled and asks no lock, so that a process that loops or is deadlocked answers, too."""
+BEAT_SECONDS = 1.0
+"""A beat is written no more often."""
+_LENGTH = 160
+"""Bytes of the file, always: what stands there is written over."""
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life.
+
+    Attributes:
+        pid: of the worker.
+        process_start: when the kernel started it, in its ticks: of another process with the same number it is another.  Empty
+            where the system does not tell.
+        moment: `time.monotonic()` of the worker's machine, which setting a clock does not move.
+    """
+
+    pid: int
+    process_start: str
+    moment: float
+
+
+class _Writer:
+    """Writes beats to an open file; a disk that fails is nothing to a trial.
+
+    Raises:
+        OSError: the files cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(folder / HEARTBEAT, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            self._stack: io.FileIO | None = io.FileIO(folder / STACK, "a")
+        except OSError:
+            os.close(self._file)
+            raise
+        faulthandler.register(STACK_SIGNAL, file=self._stack, all_threads=True)
+        self._pid, self._start = os.getpid(), process_start(os.getpid())
+        self._written = -BEAT_SECONDS
+        self.beat()
+
+    def beat(self) -> None:
+        moment = time.monotonic()
+        if moment - self._written >= BEAT_SECONDS:
+            self._written = moment
+            line = json.dumps(asdict(Beat(self._pid, self._start, moment))).ljust(_LENGTH - 1) + "\n"
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, line.encode(), 0)
+
+    def close(self) -> None:
+        os.close(self._file)
+        if self._stack is not None:
+            faulthandler.unregister(STACK_SIGNAL)
+            self._stack.close()
+
+
+_writer: _Writer | None = None
+
+
+def begin(folder: Path) -> None:
+    """This process goes on with the trial of `folder` from now on: there is its first beat, and there are those that follow."""
+    global _writer  # noqa: PLW0603 - one process, one trial at a time
+    end()
+    with contextlib.suppress(OSError):  # no room for a few bytes: the trial itself will say so
+        _writer = _Writer(folder)
+
+
+def beat() -> None:
+    """The trial got on with something: a step, a batch of dev.  Costs nothing but, once a second, 20 microseconds."""
+    if _writer is not None:
+        _writer.beat()
+
+
+def end() -> None:
+    """No trial is at work in this process any more."""
+    global _writer  # noqa: PLW0603
+    if _writer is not None:
+        _writer.close()
+        _writer = None
+
+
+def read_beat(folder: Path) -> Beat | None:
+    """The last beat in a trial's folder; None where there is none that can be read."""
+    try:
+        return Beat(**json.loads((folder / HEARTBEAT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def process_start(pid: int) -> str:
+    """When the kernel started a process; empty where there is none of this number, or the system does not tell."""
+    return _field_of(pid, 22)
+
+
+def process_state(pid: int) -> str:
+    """The kernel's letter for what a process does: R runs, S waits, D waits for a device, T is stopped; empty where unknown."""
+    return _field_of(pid, 3)
+
+
+def _field_of(pid: int, number: int) -> str:
+    """A field of `/proc/PID/stat`, numbered from 1 as in its manual; the second, a name, may hold anything."""
+    try:
+        _, _, rest = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")
+    except OSError:
+        return ""
+    return rest.split()[number - 3]
+
+
+def remove_signs(folder: Path) -> None:
+    """Removes what an ended trial's folder need not keep: its heartbeat, and a stack that nobody asked for."""
+    with contextlib.suppress(OSError):
+        (folder / HEARTBEAT).unlink(missing_ok=True)
+        if (folder / STACK).stat().st_size == 0:
+            (folder / STACK).unlink()

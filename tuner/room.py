@@ -1,0 +1,60 @@
+"""Room on the disks that a search writes to, looked at before it runs out.
+
+Ray, SQLite and whatever else writes meet a full disk each in their own way, and not all of them say so.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+MIB = 2**20
+RESERVES = {"the search's folder": 4 * MIB, "Ray's temporary folder": 32 * MIB}
+"""What must be free: for the ledger's next events, and for Ray's logs and sockets.  What else does not fit says so."""
+_SECONDS = 1.0
+
+
+class Room:
+    """Looks whether there is room.
+
+    Args:
+        places: a name in `RESERVES` -> a folder there, which exists.
+    """
+
+    def __init__(self, places: Mapping[str, Path]) -> None:
+        self._places = dict(places)
+        self._next = 0.0
+
+    def check(self) -> None:
+        """Looks, at most once a second.
+
+        Raises:
+            OSError: ENOSPC; names the place, and what is free and must be.
+        """
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SECONDS
+            for name, folder in self._places.items():
+                check_room(name, folder)
+
+
+def check_room(name: str, folder: Path) -> None:
+    """Looks at one place.
+
+    Raises:
+        OSError: as `Room.check`.
+    """
+    try:
+        free = free_bytes(folder)
+    except FileNotFoundError:  # somebody removed it: whoever writes there will say so
+        return
+    if free < RESERVES[name]:
+        rule = f"{free / MIB:.1f} MiB are free in {name}, at least {RESERVES[name] / MIB:g} MiB must be"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {rule}", str(folder))
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write to the file system of a folder."""
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize
