@@ -12,7 +12,6 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 """
 
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from typer import Argument, Option
 from trainables.background import in_background
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
+from trainables.plain_files import read_json
 from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.ensemble import export_ensemble, table
@@ -125,7 +125,7 @@ def _asked_for(folder: Path, records: list[TrialRecord], trial: int) -> TrialRec
 def _exported_score(weights: Path) -> float | None:
     """The score that stands with the weights of a trial; None where there are none or they are damaged."""
     try:
-        return float(json.loads((weights / "metrics.json").read_text(encoding="utf-8"))["score"])
+        return float(read_json(weights / "metrics.json")["score"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -222,6 +222,7 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
     Ledger.open(folder)
+    search_folder.check_links(folder)
     with search_folder.locked(folder):
         written, record = export_best(folder, trial=trial, out=out)
     return f"{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"

@@ -21,7 +21,7 @@ import datetime
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from search_spaces.domains import Value
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.drawing import draw
+from tuner.ledger_values import check_header, check_trial
 from tuner.records import Ending, Reason, Report, State, TrialRecord
 from tuner.settings import sqlite_url
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_trial
@@ -103,8 +104,15 @@ class Ledger:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What is fixed for the whole search."""
-        return dict(self._study.user_attrs)
+        """What is fixed for the whole search.
+
+        Raises:
+            LedgerError: an entry is not of its kind.
+        """
+        with self._telling_what_is_wrong():
+            header = dict(self._study.user_attrs)
+            check_header(header)
+        return header
 
     def set_header(self, key: str, value: Any) -> None:
         """Writes one entry of the header; plain values only."""
@@ -225,9 +233,21 @@ class Ledger:
 
     def _trials(self) -> list[FrozenTrial]:
         if not self._writes:
-            with self._engine.connect() as connection:
-                self._known = read_trials(connection, self._study._study_id, self._known)
+            with self._telling_what_is_wrong(), self._engine.connect() as connection:
+                known = read_trials(connection, self._study._study_id, self._known)
+                for number, trial in enumerate(known):
+                    if number >= len(self._known) or trial is not self._known[number]:
+                        check_trial(number, trial)
+            self._known = known
         return self._known
+
+    @contextlib.contextmanager
+    def _telling_what_is_wrong(self) -> Iterator[None]:
+        """Whoever wrote the file may have put anything into it: what cannot be read is one error, with the file's name."""
+        try:
+            yield
+        except Exception as error:
+            raise LedgerError(f"{self._engine.url.database}: no ledger that can be read: {first_line(error)}") from error
 
     def _to_write(self) -> list[FrozenTrial]:
         trials = self._trials()
@@ -289,8 +309,12 @@ def _engine_of(study: optuna.Study) -> sqlalchemy.Engine:
 
 
 def _look_for_study(path: Path) -> None:
-    """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
+    """Raises where the file holds no study of ours (Optuna would first make its tables in it), or what runs when it is read."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        strange = connection.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone()
+        if strange is not None:
+            raise LookupError(f"it holds a {strange[0]} named {strange[1]!r}, which no ledger has")
         if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
             raise LookupError(f"it holds no study named {_STUDY_NAME}")
 

@@ -162,6 +162,7 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
     before = Ledger.open(given["resume"]).header.get("settings", {})
+    search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None
     if "trials" in given and of_study:
         problems.add("--trials: this search trains the rows of a study; --seeds N trains each of them N times")
