@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 from typer import Option
 
-from trainables.parts import ConfigError, Problems
+from trainables.parts import ConfigError, Problems, sentences_of
 from tuner import search_folder
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import Ledger, LedgerError
@@ -99,7 +99,7 @@ def main(  # noqa: PLR0917 - a command line
         folder, plan = _look_at(given)
     except DataChangedError as error:
         raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
         typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
@@ -174,8 +174,8 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
     return prepare_resume(given["resume"], changes, given.get("space"), problems)
 
 
-def _complain(console: Console, error: ValueError, code: int) -> int:
-    problems = getattr(error, "problems", None) or str(error).splitlines()
+def _complain(console: Console, error: Exception, code: int) -> int:
+    problems = sentences_of(error)
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:
         console.print(f"  {problem}")
