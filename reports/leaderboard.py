@@ -18,7 +18,7 @@ from rich.text import Text
 
 from reports import beside_paper as paper
 from reports.beside_paper import BesidePaper, read_beside_paper
-from reports.tables import Column, align, draw, lay_out
+from reports.tables import Column, align, draw, lay_out, visible
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
@@ -234,7 +234,8 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
         first = leaderboard.rows[0]
         so_far = "" if first.state == "complete" else " so far, without its full budget"
         lines += ["", f"[bold]Best config{so_far}[/bold] (trial {first.trial}):"]
-        lines += [escape(f"  {path}={json.dumps(v) if isinstance(v, bool) else v}") for path, v in leaderboard.best.items()]
+        chosen = ((path, json.dumps(v) if isinstance(v, bool) else v) for path, v in leaderboard.best.items())
+        lines += [escape(visible(f"  {path}={value}")) for path, value in chosen]
     return lines
 
 

@@ -27,6 +27,7 @@ OWNERS = {
     "mlflow": {"tuner/tracking.py"},
     "optuna": {
         "tuner/ledger.py",
+        "tuner/ledger_values.py",
         "tuner/stores.py",
         "tuner/lease.py",
         "tuner/study_tables.py",
@@ -50,13 +51,47 @@ OWNERS = {
         "tuner/tracking.py",
         "reports/leaderboard.py",
     },
-    "pickle": set(),
-    "dill": set(),
-    "joblib": set(),
-    "shelve": set(),
-    "marshal": set(),
+    **{
+        name: set()
+        for name in (
+            "pickle",
+            "_pickle",
+            "cloudpickle",
+            "dill",
+            "joblib",
+            "shelve",
+            "marshal",
+            "copyreg",
+            "skops",
+            "runpy",
+            "code",
+        )
+    },
+    "ctypes": {"trainables/memory.py"},
+    **{name: set() for name in ("xml", "zipfile", "tarfile", "imp")},
 }
 """The files in which a library may be imported, anywhere in the file."""
+
+
+FORBIDDEN = {
+    *("eval", "exec", "compile", "__import__", "importlib.import_module", "input", "os.system", "os.popen", "tempfile.mktemp"),
+    *("yaml.load_all", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.dump"),
+    *("torch.hub.load", "torch.jit.load", "torch.export.load", "torch.package.PackageImporter"),
+    *("torch.serialization.add_safe_globals", "numpy.fromfile", "pandas.read_pickle", "shutil.unpack_archive"),
+    *("mlflow.pyfunc.load_model", "mlflow.pytorch.load_model", "ray.cloudpickle.loads", "ray.cloudpickle.load"),
+}
+"""Calls that run code that comes with data, or may."""
+NEEDED = (
+    ("torch.load", "weights_only", "True"),
+    ("yaml.load", "Loader", "PlainLoader"),
+    ("yaml.compose", "Loader", "PlainLoader"),
+    ("numpy.load", "allow_pickle", "False"),
+    (".from_pretrained", "trust_remote_code", "False"),
+    ("ForCausalLM.from_pretrained", "use_safetensors", "True"),
+)
+"""Ends of calls, a keyword that they must have, and its value."""
+NEVER = ("trust_remote_code", "allow_pickle", "shell")
+"""Keywords that no call may have, unless as False."""
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:
@@ -68,24 +103,39 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield (node.module or "").partition(".")[0]
 
 
+def real_names(tree: ast.AST) -> dict[str, str]:
+    """What the names that a file imports are called where they come from: `np` is `numpy`."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
 def forbidden_in(tree: ast.AST) -> Iterator[str]:
     """What can run code that comes with data."""
+    imported = real_names(tree)
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called, keywords = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
-        if called == "torch.load" and keywords.get("weights_only") != "True":
-            yield "torch.load without weights_only=True"
-        if called in {"yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "eval", "exec"}:
-            yield called
-        if called == "yaml.load" and keywords.get("Loader") != "_Loader":
-            yield "yaml.load without the safe loader"
-        if "trust_remote_code" in keywords:
-            yield "trust_remote_code"
-        if keywords.get("allow_pickle") == "True":
-            yield "allow_pickle"
-        if keywords.get("shell") == "True":
-            yield "a shell"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader"}:
+            yield "a loader that makes objects"
+        if isinstance(node, ast.Call):
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            yield from forbidden_call(imported.get(first, first) + dot + rest, node)
+
+
+def forbidden_call(called: str, node: ast.Call) -> Iterator[str]:
+    """What is wrong with the call of a function, whose name is that of where it comes from."""
+    words = {word.arg: ast.unparse(word.value) for word in node.keywords}
+    if called in FORBIDDEN:
+        yield called
+    if called == "json.load" or (called == "json.loads" and "read_text" in ast.unparse(node)):
+        yield "a JSON file read without limits"
+    for name, word, value in NEEDED:
+        if called.endswith(name) and words.get(word) != value:
+            yield f"{name.removeprefix('.')} without {word}={value}"
+    yield from (f"{word}={words[word]}" for word in NEVER if words.get(word, "False") != "False")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,11 +155,23 @@ def test_nothing_runs_code_that_comes_with_data(name: str) -> None:
         ("torch.load(p)", "torch.load without weights_only=True"),
         ("torch.load(p, weights_only=False)", "torch.load without weights_only=True"),
         ("torch.load(p, weights_only=True)", None),
-        ("yaml.load(t, Loader=yaml.Loader)", "yaml.load without the safe loader"),
-        ("yaml.load(t, Loader=_Loader)", None),
-        ("AutoModel.from_pretrained(n, trust_remote_code=False)", "trust_remote_code"),
-        ("np.load(p, allow_pickle=True)", "allow_pickle"),
-        ("subprocess.run(c, shell=True)", "a shell"),
+        ("yaml.load(t, Loader=Loader)", "yaml.load without Loader=PlainLoader"),
+        ("yaml.load(t, Loader=PlainLoader)", None),
+        ("yaml.load(t, Loader=make())", "yaml.load without Loader=PlainLoader"),
+        ("from yaml import unsafe_load as read\nread(t)", "yaml.unsafe_load"),
+        ("import torch as t\nt.load(p)", "torch.load without weights_only=True"),
+        ("class L(yaml.FullLoader): pass", "a loader that makes objects"),
+        ("json.loads(path.read_text())", "a JSON file read without limits"),
+        ("json.loads(text)", None),
+        ("AutoTokenizer.from_pretrained(n, trust_remote_code=False)", None),
+        ("AutoTokenizer.from_pretrained(n)", "from_pretrained without trust_remote_code=False"),
+        ("load_dataset(n, trust_remote_code=yes)", "trust_remote_code=yes"),
+        ("f(p, allow_pickle=True)", "allow_pickle=True"),
+        ("import numpy as np\nnp.load(p)", "numpy.load without allow_pickle=False"),
+        ("eval(t)", "eval"),
+        ("ast.literal_eval(t)", None),
+        ("import os as o\no.system(t)", "os.system"),
+        ("subprocess.run(c, shell=True)", "shell=True"),
     ],
 )
 def test_the_search_for_it_finds_it(code: str, found: str | None) -> None:
@@ -122,9 +184,14 @@ def test_owners_import_what_they_own(library: str, owner: str) -> None:
 
 
 def test_the_safe_loader_is_safe() -> None:
-    tree = ast.parse((ROOT / "trainables/paths.py").read_text(encoding="utf-8"))
-    [loader] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "_Loader"]
+    tree = ast.parse((ROOT / "trainables/plain_files.py").read_text(encoding="utf-8"))
+    [loader] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "PlainLoader"]
     assert [ast.unparse(base) for base in loader.bases] == ["yaml.SafeLoader"]
+
+
+def test_yaml_is_read_in_one_place() -> None:
+    reading = ("yaml.load(", "yaml.safe_load(", "yaml.compose(", "yaml.scan(", "yaml.parse(")
+    assert {name for name in NAMES if any(call in (ROOT / name).read_text() for call in reading)} == {"trainables/plain_files.py"}
 
 
 @pytest.mark.parametrize(

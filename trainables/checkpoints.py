@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from trainables.plain_files import read_json
 
 MANIFEST = "manifest.json"
 _ASIDE, _REPLACED = ".aside-", ".replaced-"
@@ -61,17 +63,26 @@ def sync_checkpoint(folder: Path) -> None:
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a checkpoint, a sentence each: missing, cut, changed or unlisted files.  Empty: it is good."""
+    """What is wrong with a checkpoint, a sentence each: missing, cut, changed or unlisted files, links.  Empty: it is good.
+
+    A link is refused wherever it leads, and so is a name that leads out of the folder: both would have other files read.
+    """
+    if links := [path for path in [folder, *sorted(folder.rglob("*"))] if path.is_symlink()]:
+        return [f"{link}: a link; a checkpoint holds files of its own alone" for link in links]
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         listed = {name: (item["size"], item["sha256"]) for name, item in manifest.items()}
     except FileNotFoundError:
         return [f"{folder}: no {MANIFEST}"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return [f"{folder / MANIFEST}: cannot be read"]
     there = {str(file.relative_to(folder)) for file in _files(folder)} - {MANIFEST}
-    problems = [f"{folder / name}: not in the manifest" for name in sorted(there - set(listed))]
+    strange = [name for name in listed if not _stays_inside(name)]
+    problems = [f"{folder / MANIFEST}: {name!r} leads out of the folder" for name in strange]
+    problems += [f"{folder / name}: not in the manifest" for name in sorted(there - set(listed))]
     for name, (size, sha256) in listed.items():
+        if name in strange:
+            continue
         problems += _problems_of(folder / name, size, sha256)
     return problems
 
@@ -155,6 +166,12 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name in a manifest is that of a file below the manifest's folder."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\x00" not in name
 
 
 def _problems_of(file: Path, size: int, sha256: str) -> list[str]:

@@ -6,7 +6,6 @@ A name is `packaged`, `tiny`, a folder in Hugging Face's layout, or a name on th
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from trainables.config_parts import PACKAGED_ENCODER, TINY_ENCODER
 from trainables.encoder_weights import ACTIVATIONS, weight_problems
 from trainables.files import cache_folder, sha256_of, write_atomically
 from trainables.parts import nearest
+from trainables.plain_files import read_json
 from trainables.tiny_encoder import write_tiny_encoder
 
 __all__ = ["EncoderError", "EncoderFiles", "cache_folder", "find_encoder", "reach_hub", "read_config"]
@@ -51,6 +51,8 @@ HUB_FILES = (
     "special_tokens_map.json",
 )
 HUB_SECONDS = 1.5
+MAX_LAYERS, MAX_SIZE = 1000, 2**24
+_AUTO_MAP = "auto_map asks for code of the model's own, which is never run"
 _INSTEAD = f"give a folder with config.json, model.safetensors and tokenizer.json, or `{PACKAGED_ENCODER}`"
 
 
@@ -179,7 +181,7 @@ def _download(name: str) -> Path:
 def _from_folder(name: str, folder: Path) -> EncoderFiles:
     config = read_config(folder / "config.json")
     weights = _find_weights(folder)
-    problems = weight_problems(weights, config)
+    problems = [*_own_code(folder / "tokenizer_config.json"), *weight_problems(weights, config)]
     if problems:
         raise EncoderError("\n".join(problems))
     tokenizer_file = _find_tokenizer(folder)
@@ -193,7 +195,7 @@ def read_config(path: Path) -> dict[str, Any]:
         EncoderError: no such file, no JSON, or no plain BERT; all that is wrong at once.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise EncoderError(f"{path}: no such file; {_INSTEAD}") from None
     except (OSError, ValueError) as error:
@@ -212,13 +214,16 @@ def _config_problems(config: Mapping[str, Any]) -> list[str]:
     if config.get("model_type") != "bert":
         problems.append(f"model_type=bert must hold, but got model_type={config.get('model_type')}")
     if "auto_map" in config:
-        problems.append("auto_map asks for code of the model's own, which is never run")
+        problems.append(_AUTO_MAP)
     if config["position_embedding_type"] not in ("absolute", None):
         problems.append(f"position_embedding_type=absolute must hold, but got {config['position_embedding_type']}")
     if config.get("hidden_act") not in ACTIVATIONS:
         problems.append(f"hidden_act must be one of {', '.join(ACTIVATIONS)}, but got hidden_act={config.get('hidden_act')}")
-    wrong = [key for key in SIZES if type(config.get(key)) is not int or config[key] < 1]
-    problems += [f"{key} must be an integer >= 1, but got {key}={config.get(key)!r}" for key in wrong]
+    wrong = [key for key in SIZES if type(config.get(key)) is not int or not 1 <= config[key] <= _largest(key)]
+    problems += [f"{key} must be an integer from 1 to {_largest(key)}, but got {key}={_shown(config.get(key))}" for key in wrong]
+    eps = config["layer_norm_eps"]
+    if type(eps) is not float or not 0 < eps < 1:
+        problems.append(f"layer_norm_eps must be a number between 0 and 1, but got layer_norm_eps={_shown(eps)}")
     if "type_vocab_size" not in wrong and config["type_vocab_size"] < 2:
         problems.append(f"type_vocab_size >= 2 must hold, for pairs have two segments, but got {config['type_vocab_size']}")
     if not wrong and config["hidden_size"] % config["num_attention_heads"]:
@@ -227,6 +232,26 @@ def _config_problems(config: Mapping[str, Any]) -> list[str]:
             f"num_attention_heads={config['num_attention_heads']}"
         )
     return problems
+
+
+def _largest(key: str) -> int:
+    """The largest size that an encoder may have: what is listed or made by it must fit into memory before it is looked at."""
+    return MAX_LAYERS if key == "num_hidden_layers" else MAX_SIZE
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:100]
+
+
+def _own_code(settings_file: Path) -> list[str]:
+    """A tokenizer's settings go into every export, and there to whoever loads that."""
+    try:
+        settings = read_json(settings_file) if settings_file.is_file() else {}
+    except (OSError, ValueError) as error:
+        return [f"{settings_file}: cannot be read as JSON ({error})"]
+    if not isinstance(settings, dict):
+        return [f"{settings_file}: a JSON object must stand here, but got {type(settings).__name__}"]
+    return [f"{settings_file}: {_AUTO_MAP}"] if "auto_map" in settings else []
 
 
 def _find_weights(folder: Path) -> Path:
@@ -257,7 +282,7 @@ def _tokenizer_from_vocabulary(vocabulary: Path, settings_file: Path) -> Path:
     from tokenizers.implementations import BertWordPieceTokenizer
 
     try:
-        settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+        settings = read_json(settings_file) if settings_file.is_file() else {}
         tokenizer = BertWordPieceTokenizer(
             str(vocabulary),
             lowercase=bool(settings.get("do_lower_case", True)),

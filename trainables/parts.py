@@ -12,6 +12,7 @@ _SAID = {
     "too_long": "at most {max_length} may stand here",
 }
 """Kinds of pydantic's errors that it tells in Python's words -> ours."""
+_LONGEST_PATH = 300
 T = TypeVar("T")
 P = TypeVar("P", bound="Part")
 
@@ -22,6 +23,13 @@ class ConfigError(ValueError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+
+def sentences_of(error: Exception) -> list[str]:
+    """What an error says: each of its problems, or of a path that the system refuses (too long, not ours) which and why."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{str(error.filename)[:_LONGEST_PATH]}: {error.strerror}"]
+    return list(getattr(error, "problems", None) or str(error).splitlines() or [type(error).__name__])
 
 
 class Problems:
@@ -46,8 +54,8 @@ class Problems:
         """What `make` returns, or None and a note of what it complains about."""
         try:
             return make()
-        except ValueError as error:
-            self.add(*getattr(error, "problems", [str(error)]))
+        except (ValueError, OSError) as error:
+            self.add(*sentences_of(error))
             return None
 
     def raise_any(self) -> None:

@@ -4,7 +4,6 @@ Paths address a value: `optimizer.lr`, `phases.0.task_schedule`, and `*` for all
 """
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from trainables.parts import ConfigError, nearest
+from trainables.plain_files import TooLargeError, compose_yaml, parse_yaml, read_text
 
 
 def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,15 +50,6 @@ def values_at(tree: Any, path: str) -> list[Any]:
     return found
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML whose numbers include `3e-5`, which YAML 1.1 takes for a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
 def parse_value(text: str) -> Any:
     """A value as it is typed after `=` on a command line: YAML, with `3e-5` for a number.
 
@@ -66,7 +57,7 @@ def parse_value(text: str) -> Any:
         ConfigError: the text is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError([f"{text!r} is no YAML value: {_one_line(error)}"]) from None
 
@@ -96,13 +87,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: no such file, not UTF-8, no YAML, or no mapping.
+        ConfigError: no such file, not UTF-8, no YAML of plain values (see `PlainLoader`), too long, or no mapping.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        tree = parse_yaml(read_text(path))
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file"]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, TooLargeError, yaml.YAMLError) as error:
         raise ConfigError([f"{path}: {_one_line(error)}"]) from None
     if not isinstance(tree, dict):
         raise ConfigError([f"{path}: a mapping of keys to values must stand here, but got {type(tree).__name__}"])
@@ -124,7 +115,7 @@ def lines_of(path: Path) -> dict[str, int]:
             for index, value in enumerate(node.value):
                 walk(value, f"{prefix}{index}")
 
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    root = compose_yaml(read_text(path))
     if root is not None:
         walk(root, "")
     return lines

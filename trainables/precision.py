@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from trainables.config_parts import KnownPrecision, Precision
 from trainables.files import cache_folder, open_or_make, write_atomically
+from trainables.plain_files import read_json
 
 WORTH = 1.2
 """How many times as fast as fp32 another precision must be to be chosen by `auto`: last digits are given up for nothing less."""
@@ -126,7 +127,7 @@ def _wait_for(device: torch.device) -> None:
 
 def _read(path: Path) -> dict[str, float] | None:
     try:
-        seconds = {str(name): float(value) for name, value in json.loads(path.read_text(encoding="utf-8"))["seconds"].items()}
+        seconds = {str(name): float(value) for name, value in read_json(path)["seconds"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return seconds if {"fp32", "bf16"} <= seconds.keys() else None

@@ -31,6 +31,7 @@ from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
 from trainables.inputs import check_unchanged
 from trainables.objectives.bregman import TEACHER_FILE
+from trainables.plain_files import read_json
 from trainables.steps import Metrics
 from trainables.tasks import best_report
 from trainables.teacher_files import BEST
@@ -182,7 +183,7 @@ class TrialSession:
     def _saved_best(self) -> Metrics | None:
         """The report that `best/` is of; None where there is none or it is damaged."""
         try:
-            metrics: Metrics = json.loads((self.best_folder / "metrics.json").read_text(encoding="utf-8"))
+            metrics: Metrics = read_json(self.best_folder / "metrics.json")
         except (OSError, ValueError):
             return None
         return metrics if metrics != self.best or not verify(self.best_folder) else None

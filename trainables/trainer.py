@@ -50,6 +50,7 @@ from trainables.objectives.bregman import TEACHER_FILE, teacher_of
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainables.paths import assign, read_yaml
+from trainables.plain_files import read_json
 from trainables.precision import allow_tf32, resolve
 from trainables.steps import SUMMARY_KEYS, Metrics, Position, StepResult, explosion, fetch, speed, summary
 from trainables.teachers import teacher_outputs
@@ -395,7 +396,7 @@ class Trainer:
         saved = TrialConfig.parse(read_yaml(folder / "config.yaml"))  # what is new since then has its default
         precision = saved.precision if self.precision.asked == "auto" else self.config.precision
         config = self.config.model_copy(update={"precision": precision})
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = read_json(folder / "state.json")
         problems = [f"config {line}" for line in differences(_without_places(saved.to_tree()), _without_places(config.to_tree()))]
         problems += [f"{line}" for line in differences(state["made_from"], self._made_from())]
         if problems:

@@ -12,7 +12,6 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +27,7 @@ from trainables.background import in_background
 from trainables.checkpoints import MANIFEST, verify
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
+from trainables.plain_files import read_json
 from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.ensemble import export_ensemble, table
@@ -147,7 +147,7 @@ def _damage(weights: Path) -> list[str]:
 def _exported_score(weights: Path) -> float | None:
     """The score that stands with the weights of a trial; None where there are none or they are damaged."""
     try:
-        return float(json.loads((weights / "metrics.json").read_text(encoding="utf-8"))["score"])
+        return float(read_json(weights / "metrics.json")["score"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -244,6 +244,7 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
     Ledger.open(folder)
+    search_folder.check_links(folder)
     with search_folder.locked(folder):
         lines: list[str] = []
         written, record = export_best(folder, trial=trial, out=out, say=lines.append)

@@ -35,6 +35,7 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.drawing import draw
 from tuner.lease import Holder, Lease, holder_of
+from tuner.ledger_values import check_header, check_trial
 from tuner.records import Ending, Reason, Report, State, TrialRecord
 from tuner.stores import LEDGER_FILE, create_study, engine_of, has_study, open_study, snapshot
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
@@ -120,8 +121,15 @@ class Ledger:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What is fixed for the whole search."""
-        return dict(self._study.user_attrs)
+        """What is fixed for the whole search.
+
+        Raises:
+            LedgerError: an entry is not of its kind.
+        """
+        with self._telling_what_is_wrong():
+            header = dict(self._study.user_attrs)
+            check_header(header)
+        return header
 
     def set_header(self, key: str, value: Any) -> None:
         """Writes one entry of the header; plain values only.
@@ -259,9 +267,21 @@ class Ledger:
 
     def _trials(self) -> list[FrozenTrial]:
         if not self._writes:
-            with snapshot(self._engine) as connection:
-                self._known = read_trials(connection, self._study._study_id, self._known)
+            with self._telling_what_is_wrong(), snapshot(self._engine) as connection:
+                known = read_trials(connection, self._study._study_id, self._known)
+                for number, trial in enumerate(known):
+                    if number >= len(self._known) or trial is not self._known[number]:
+                        check_trial(number, trial)
+            self._known = known
         return self._known
+
+    @contextlib.contextmanager
+    def _telling_what_is_wrong(self) -> Iterator[None]:
+        """Whoever wrote the file may have put anything into it: what cannot be read is one error, with the file's name."""
+        try:
+            yield
+        except Exception as error:
+            raise LedgerError(f"{self._engine.url.database}: no ledger that can be read: {first_line(error)}") from error
 
     def _to_write(self) -> list[FrozenTrial]:
         trials = self._trials()

@@ -20,7 +20,7 @@ from rich.console import Console
 from typer import Option
 
 from trainables.disk import is_disk_full
-from trainables.parts import ConfigError, Problems
+from trainables.parts import ConfigError, Problems, sentences_of
 from tuner import search_folder
 from tuner.backup import BACKUP_FILE
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
@@ -117,7 +117,7 @@ def main(  # noqa: PLR0917 - a command line
         folder, plan, cluster = _look_at(given)
     except DataChangedError as error:
         raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
         typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
@@ -216,6 +216,7 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
     before = Ledger.open(given["resume"]).header.get("settings", {})
+    search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None
     if "trials" in given and of_study:
         problems.add("--trials: this search trains the rows of a study; --seeds N trains each of them N times")
@@ -227,8 +228,8 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
     return prepare_resume(given["resume"], changes, given.get("space"), problems)
 
 
-def _complain(console: Console, error: ValueError, code: int) -> int:
-    problems = getattr(error, "problems", None) or str(error).splitlines()
+def _complain(console: Console, error: Exception, code: int) -> int:
+    problems = sentences_of(error)
     code = EXIT_DISK_FULL if is_disk_full(error) else code
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -54,6 +55,22 @@ def check_new(folder: Path) -> list[str]:
     if folder.is_dir() and any(path.name != LOCK_FILE for path in folder.iterdir()):  # the lock stays where a start was cut short
         return [f"--out: {folder} is not empty and no search; a folder that is new or empty must be given"]
     return []
+
+
+def check_links(folder: Path) -> None:
+    """Looks for links in the folder of a search that somebody else may have made.
+
+    We make none there.  One of theirs would have other files read, sent to MLflow, or removed with a trial's checkpoints.
+
+    Raises:
+        ConfigError: names each link.
+    """
+    found = (Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files))
+    links = sorted(path for path in found if path.is_symlink())
+    if links:
+        raise ConfigError(
+            f"{link}: a link; a search's folder holds its own files alone, put there what it is of" for link in links
+        )
 
 
 def trial_folder(folder: Path, number: int) -> Path:

@@ -137,8 +137,12 @@ def _unformatted(url: str) -> str:
 
 
 def _look_for_study(path: Path) -> None:
-    """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
+    """Raises where the file holds no study of ours (Optuna would first make its tables in it), or what runs when it is read."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        strange = connection.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone()
+        if strange is not None:
+            raise LookupError(f"it holds a {strange[0]} named {strange[1]!r}, which no ledger has")
         if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
             raise LookupError(f"it holds no study named {_STUDY_NAME}")
 

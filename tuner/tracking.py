@@ -29,7 +29,7 @@ from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
-from tuner.search_folder import is_live
+from tuner.search_folder import check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
 
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
@@ -177,7 +177,10 @@ def sync(
     ledger, uri = _open(folder, tracking_uri)
     with _only_mirror(folder, wait_seconds=1):
         mirror = Mirror(uri)
-        wanted = _read_ledger(ledger, folder, gone=not is_live(folder))
+        try:
+            wanted = _read_ledger(ledger, folder, gone=not is_live(folder))
+        except LedgerError as error:
+            raise _failure(str(error), 2) from None
         try:
             mirror.send(wanted)
         except Exception as error:
@@ -318,6 +321,7 @@ def _upload(client: Any, run_id: str, artifact: Artifact) -> None:
 def _open(folder: Path, tracking_uri: str | None) -> tuple[Ledger, str]:
     try:
         ledger = Ledger.open(folder)
+        check_links(folder)
         uri = tracking_uri or (ledger.header.get("settings") or {}).get("tracking_uri")
         return ledger, parse_tracking_uri(uri) if uri else default_tracking_uri(folder)
     except (LedgerError, ConfigError) as error:

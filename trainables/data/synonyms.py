@@ -6,7 +6,6 @@ synonyms are, as a departure, its neighbours in the embedding table of the packa
 its own encoder is: near words are inflections and synonyms, now and then something else (actor, actress).
 """
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from trainables.config_parts import PACKAGED_ENCODER
 from trainables.data.rows import DataError
 from trainables.encoder_files import EncoderError, EncoderFiles, find_encoder
 from trainables.files import sha256_of
+from trainables.plain_files import read_json
 
 Synonyms = Mapping[str, Sequence[str]]
 """A word in lower case -> words that may stand for it, in a fixed order; words that have none may be missing."""
@@ -152,7 +152,7 @@ def _without(word: str, members: Iterable[str]) -> tuple[str, ...]:
 
 def _whole_words(files: EncoderFiles) -> dict[str, int]:
     """Vocabulary's whole words of plain letters that may be put in or replaced -> their rows in the table."""
-    vocabulary = json.loads(files.tokenizer_file.read_text(encoding="utf-8"))["model"]["vocab"]
+    vocabulary = read_json(files.tokenizer_file)["model"]["vocab"]
     rows = sorted((row, word) for word, row in vocabulary.items())
     return {
         word: row

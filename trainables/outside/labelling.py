@@ -97,11 +97,11 @@ def _load(name: str, place: str, *, local: bool) -> tuple[Any, Any]:
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=local)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=local, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            place, local_files_only=local, use_safetensors=True, dtype="auto"
+            place, local_files_only=local, use_safetensors=True, trust_remote_code=False, dtype="auto"
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # each format's reader has its own; one that asks for code of the model's own is a ValueError
         raise ConfigError([f"--label-with {name}: no causal language model can be read there ({_one_line(error)})"]) from None
     return tokenizer, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
