@@ -6,7 +6,7 @@ group the score decides.  `build_leaderboard` computes the numbers, `render` and
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,14 +112,18 @@ def varying_paths(assignments: Iterable[Assignment]) -> tuple[str, ...]:
     return tuple(p for p in paths if len({(type(a.get(p)), a.get(p)) for a in whole}) > 1)
 
 
-def short_names(paths: Sequence[str]) -> list[str]:
-    """A name for each path: its last key, and keys before it where two would be alike or the last one says too little."""
+def short_names(paths: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """A name for each path: its last key, and keys before it where two would be alike or the last one says too little.
+
+    None of them is one of `taken`, the names of other columns, unless a path has no more keys.
+    """
     keys = [[key for key in path.split(".") if key != "*"] for path in paths]
-    lengths = [2 if parts[-1] in _VAGUE_NAMES else 1 for parts in keys]
+    lengths = [1] * len(keys)
     while True:
         names = [".".join(parts[-length:]) for parts, length in zip(keys, lengths, strict=True)]
-        alike = {name for name, count in Counter(names).items() if count > 1}
-        grown = [n + (name in alike and n < len(k)) for n, name, k in zip(lengths, names, keys, strict=True)]
+        alike = {name for name, count in Counter(names).items() if count > 1 or name in taken}
+        vague = [name.partition(".")[0] in _VAGUE_NAMES for name in names]
+        grown = [n + ((v or name in alike) and n < len(k)) for n, v, name, k in zip(lengths, vague, names, keys, strict=True)]
         if grown == lengths:
             return [path if name in alike else name for path, name in zip(paths, names, strict=True)]
         lengths = grown
@@ -137,21 +141,25 @@ def full_budget_examples(header: Mapping[str, Any], records: Sequence[TrialRecor
     return next(iter(said), base) or max((record.budget_used for record in records if record.state == "complete"), default=None)
 
 
-def read_leaderboard(folder: Path) -> Leaderboard:
+def read_leaderboard(folder: Path, *, live: bool | None = None) -> Leaderboard:
     """The leaderboard of the search in a folder.
+
+    Args:
+        folder: of the search.
+        live: whether what has not ended is running; None: whether a driver is at work on it.
 
     Raises:
         LedgerError: no search there, or none that can be read.
     """
     ledger = Ledger.open(folder)
-    header, records = ledger.header, ledger.records(live=is_live(folder))
+    header, records = ledger.header, ledger.records(live=is_live(folder) if live is None else live)
     return build_leaderboard(records, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
 
 
 def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
     """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
     rows = leaderboard.rows[:top]
-    fixed, varying = _fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows)
+    fixed, varying = _fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
     blocks = lay_out(fixed, varying, width)
     styles = ["bold green" if row.rank == 1 else _STYLES[row.state] for row in rows]
     parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
@@ -161,18 +169,20 @@ def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> Rend
 def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
     rows = leaderboard.rows[:top]
-    columns = _fixed_columns(leaderboard.tasks, rows, separator=":") + _varying_columns(leaderboard.paths, rows)
+    columns = _fixed_columns(leaderboard.tasks, rows, separator=":") + _varying_columns(
+        leaderboard.paths, rows, leaderboard.tasks
+    )
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
     return "\n".join([*align(columns), "", *footer])
 
 
-def print_leaderboard(folder: Path, console: Console, top: int | None = None) -> None:
-    """Prints the leaderboard of the search in a folder: tables on a terminal, plain text elsewhere.
+def print_leaderboard(folder: Path, console: Console, top: int | None = None, *, live: bool | None = None) -> None:
+    """Prints the leaderboard of the search in a folder (see `read_leaderboard`): tables on a terminal, plain text elsewhere.
 
     Raises:
         LedgerError: no search there, or none that can be read.
     """
-    _show(read_leaderboard(folder), console, top, as_text=not console.is_terminal)
+    _show(read_leaderboard(folder, live=live), console, top, as_text=not console.is_terminal)
 
 
 def _row(record: TrialRecord, rank: int, full_budget: int | None, tasks: TaskSet) -> Row:
@@ -208,9 +218,9 @@ def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = "
     ]
 
 
-def _varying_columns(paths: Sequence[str], rows: Sequence[Row]) -> list[Column]:
+def _varying_columns(paths: Sequence[str], rows: Sequence[Row], taken: Collection[str]) -> list[Column]:
     out = []
-    for path, name in zip(paths, short_names(paths), strict=True):
+    for path, name in zip(paths, short_names(paths, taken), strict=True):
         values = [row.assignment.get(path) for row in rows]
         is_number = not any(isinstance(value, bool | str) for value in values)
         out.append(Column(name, tuple(map(_cell, values)), is_number))

@@ -59,7 +59,9 @@ def main(  # noqa: PLR0917 - a command line
     except KeyboardInterrupt:
         way_on = f"go on with: python -m trainables.train --resume --out {out}" if out else "without --out nothing is kept"
         raise _exit(f"interrupted; {way_on}", EXIT_INTERRUPTED) from None
-    typer.echo(f"best score {best['score']:.4f}, report {best['report']} of {inputs.config.num_reports}")
+    share, num_reports = inputs.config.early_dev_share, inputs.config.num_reports
+    early = f" (a score before the last is of {share:.0%} of dev: it does not compare)" if share < 1 < num_reports else ""
+    typer.echo(f"best score {best['score']:.4f}, report {best['report']} of {num_reports}{early}")
     if out is not None:
         say(f"model {out / 'best'}, metrics {out / 'metrics.json'}")
 
@@ -159,7 +161,7 @@ def _run(trainer: "Trainer", next_report: Callable[[], "Metrics"], out: Path | N
 def _row(metrics: "Metrics", tasks: TaskSet) -> str:
     cells = [str(metrics["report"]), str(metrics["examples"])]
     cells += [f"{metrics[key]:.4f}" for key in ("score", *(task.metric_key for task in tasks.tasks), "loss")]
-    cells += [f"{metrics['lr']:.1e}", f"{metrics['tokens_per_second']:.0f}"]
+    cells += [f"{metrics['lr']:.1e}", f"{metrics['tokens_per_second']:.0f}" if metrics["tokens_per_second"] else "-"]
     cells += [f"{metrics['train_seconds'] + metrics['eval_seconds']:.1f}"]
     return "".join(f"{cell:>10}" for cell in cells)
 

@@ -38,6 +38,7 @@ _IMPATIENT_SECONDS = 6.0
 _HURRIED_SECONDS = 2.0
 _TOP = 30
 """Trials that are shown at the end; how many are not, and the command that shows them all, stands below."""
+STOPPING = "stopping; what was reported is stored, another Ctrl-C ends it at once"
 ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED, EXIT_DISK_FULL = 0, 1, 4
 
@@ -60,7 +61,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
     """
     console = SteadyConsole(highlight=False)
     slots = _slots(plan, cluster)
-    interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}")
+    interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}", STOPPING)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
@@ -83,8 +84,9 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
             mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
-        print_leaderboard(folder, console, _TOP)
-        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted)
+        print_leaderboard(folder, console, _TOP, live=False)
+        has_best = interrupted and bool(rank(ledger.records()))
+        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted, has_best=has_best)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *([keeper.problem] if keeper.problem else [])]
         for line in [*exported, *warnings, *way_on]:
             console.print(line, markup=False, soft_wrap=True)
@@ -184,13 +186,22 @@ def _search(
     referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
     ledger.set_header("rungs", list(referee.rung_reports))
     ledger.set_header("slots", slots)
-    progress = Progress(folder.name, _tally(ledger, plan, referee), referee.rungs.table, console, quiet=quiet)
+    progress = Progress(
+        folder.name,
+        _tally(ledger, plan, referee),
+        referee.rungs.table,
+        console,
+        quiet=quiet,
+        notice=lambda: STOPPING if interrupts.requested else "",
+    )
 
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
     listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
     if referee.num_to_start == 0:
+        if not quiet:
+            console.print("nothing is left to train", markup=False)
         return False
     started = joined_ray(cluster) if cluster else local_ray(count_cpus(), count_gpus())
     try:
@@ -246,7 +257,8 @@ def _announce_export(console: Console, num_left: int) -> None:
     """What comes next is silent, and takes minutes where dev and test are large."""
     if num_left:
         console.print(f"the time is up: {num_left} trials are not finished", markup=False)
-    console.print("exporting the best trial: its model is loaded again, scores dev and predicts dev and test ...", markup=False)
+    what = "its model is loaded again, scores dev and predicts dev and test ..."
+    console.print(f"exporting the best trial: {what}", markup=False, soft_wrap=True)
 
 
 def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, cluster: Cluster | None) -> None:
@@ -281,16 +293,17 @@ def _what_varies(plan: SearchPlan) -> str:
 def _budgets(plan: SearchPlan) -> str:
     """Training examples of a full trial; of a study's, of the shortest row to the longest."""
     if not isinstance(plan.space, StudySpace):
-        return f"{plan.base.budget_examples} examples"
+        return f"{plan.base.budget_examples} examples, rounded up to whole steps"
     budgets = sorted({config.budget_examples or 0 for _, config in plan.space.configs(plan.base)})
-    return f"{budgets[0]} examples" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]} examples, by its row"
+    span = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    return f"{span} examples, rounded up to whole steps" + ("" if len(budgets) == 1 else ", by its row")
 
 
 def _resume_command(folder: Path) -> str:
     return f"python -m tuner.search --resume {quote(str(folder))}"
 
 
-def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrupted: bool) -> list[str]:
+def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrupted: bool, has_best: bool) -> list[str]:
     """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
     compare = f"open {uri} in a browser" if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
@@ -303,6 +316,8 @@ def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrup
         ]
     if isinstance(plan.space, StudySpace):
         lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")
+    if has_best:
+        lines.append(f"best so far   python -m tuner.export {here}   (an interrupted search exports nothing)")
     if num_left:
         left = "1 trial is" if num_left == 1 else f"{num_left} trials are"
         return [*lines, f"go on         {_resume_command(folder)}   ({left} not finished or not begun)"]

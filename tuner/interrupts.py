@@ -26,14 +26,15 @@ class Interrupts:
     that, for Python calls no handler while the main thread waits in compiled code, as Ray's start and end do for seconds.
 
     Args:
+        first_words: what is said at once of a first one that is only noted, unless a terminal shows a display of its own.
         last_words: what the second one prints before it ends the process.
 
     Attributes:
         requested: whether one has come.
     """
 
-    def __init__(self, last_words: str) -> None:
-        self._last_words = last_words
+    def __init__(self, last_words: str, first_words: str = "") -> None:
+        self._first_words, self._last_words = first_words, last_words
         self._is_only_noted = self._has_raised = False
         self._wanted: list[signal.Signals] = []
         self.requested = False
@@ -97,6 +98,8 @@ class Interrupts:
                 self.requested = True
                 if num_seen > 1:
                     self._leave()
+                elif self._is_only_noted and self._first_words and not sys.stdout.isatty():
+                    os.write(sys.stderr.fileno(), f"{self._first_words}\n".encode())
 
     def _leave(self) -> None:
         """Ends the process; writes past Python's files, for what was interrupted may hold their locks."""

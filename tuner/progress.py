@@ -115,11 +115,22 @@ class Progress:
         rung_table: gives a row a rung: report, reached, went on, best score.
         console: where to; a live table if it is a terminal, plain lines if not.
         quiet: show nothing.
+        notice: gives what is to stand above all else; empty: nothing.
     """
 
-    def __init__(self, name: str, tally: Tally, rung_table: RungTable, console: Console, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        tally: Tally,
+        rung_table: RungTable,
+        console: Console,
+        *,
+        quiet: bool = False,
+        notice: Callable[[], str] = str,
+    ) -> None:
         self.tally = tally
         self._name, self._rung_table, self._console, self._quiet = name, rung_table, console, quiet
+        self._notice = notice
         self._started = time.monotonic()
         self._first_event: float | None = None
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=2, transient=True)
@@ -162,7 +173,8 @@ class Progress:
 
     def render(self) -> RenderableType:
         """The live display."""
-        parts: list[RenderableType] = [self._headline(), _running_table(self.tally)]
+        notice = [Text(text, style="bold yellow")] if (text := self._notice()) else []
+        parts: list[RenderableType] = [*notice, self._headline(), _running_table(self.tally)]
         rungs = self._rung_table()
         if any(reached for _, reached, _, _ in rungs):
             parts.append(_rungs_table(rungs, self.tally.num_reports))
@@ -192,7 +204,8 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
     if event == "ask":
         return f"{name}  starts   {shorten(_assignment(record), _MAX_SETTINGS, placeholder=' ...')}"
     if event == "requeue":
-        return f"{name}  goes on after report {len(record.reports)} of {num_reports}"
+        where = f"goes on after report {len(record.reports)} of {num_reports}" if record.reports else "begins again"
+        return f"{name}  {where}"
     if event == "report":
         report = record.reports[-1]
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))

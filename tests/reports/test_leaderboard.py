@@ -157,6 +157,12 @@ def test_short_names(paths: list[str], names: list[str]) -> None:
     assert short_names(paths) == names
 
 
+def test_no_short_name_is_that_of_a_score() -> None:
+    paths = ["objective.contrastive.weights.sts", "objective.contrastive.weights.qqp", "heads.sts.pooling", "lr.sst"]
+    names = ["contrastive.weights.sts", "contrastive.weights.qqp", "pooling", "lr.sst"]
+    assert short_names(paths, taken=("sst", "qqp", "sts")) == names
+
+
 @given(st.lists(st.lists(st.sampled_from("abc*"), min_size=1, max_size=4).map(".".join), unique=True, max_size=6))
 def test_short_names_differ(paths: list[str]) -> None:
     assert len(set(short_names([f"{path}.end" for path in paths]))) == len(paths)

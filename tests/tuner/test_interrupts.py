@@ -58,7 +58,7 @@ def test_the_second_signal_ends_the_process_whatever_it_is_at() -> None:
     code = """
 import os, signal, threading, time
 from tuner.interrupts import Interrupts
-with Interrupts("last words").heard() as interrupts, interrupts.noted():
+with Interrupts("last words", "first words").heard() as interrupts, interrupts.noted():
     os.kill(os.getpid(), signal.SIGTERM)
     print("still here", flush=True)
     threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
@@ -69,4 +69,4 @@ with Interrupts("last words").heard() as interrupts, interrupts.noted():
             pass
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "still here\n", "last words\n")
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "still here\n", "first words\nlast words\n")
