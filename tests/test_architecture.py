@@ -34,6 +34,7 @@ OWNERS = {
         "search_spaces/list.py",
         "trainables/train.py",
         "trainables/outside/__main__.py",
+        "tuner/doctor.py",
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",
