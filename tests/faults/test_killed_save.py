@@ -1,11 +1,13 @@
 """Row 6: a save is killed at each of its system calls in turn."""
 
-import itertools
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from trainables.checkpoints import checkpoints, newest_good, number_of, remove_l
 
 _STRIDE = 25
 """Between two calls that are killed in the quick set."""
+_CALL = re.compile(r"^\d+\s+(\w+)\(", re.MULTILINE)
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -29,29 +32,37 @@ def test_killed_at_every_system_call_of_a_save(tmp_path: Path, row: Callable[...
     before = tmp_path / "before"
     for report in (1, 2):
         save(before, report)
-    for call in itertools.count(1, 1 if full else _STRIDE):
+    calls = calls_of_a_save(Path(shutil.copytree(before, tmp_path / "whole")), tmp_path / "trace.txt")
+    assert {"write", "fsync", "rename", "mkdir"} <= calls.keys(), calls
+    kills = [(name, number) for name, count in sorted(calls.items()) for number in range(1, count + 1)]
+    for name, number in kills if full else kills[::_STRIDE]:
         folder = Path(shutil.copytree(before, tmp_path / "killed", copy_function=shutil.copy2))
-        ended = save_killed_at(folder, call)
-        if ended == 0:
-            break
+        assert save_under(folder, "-e", f"inject={name}:signal=KILL:when={number}", "-o", "/dev/null") == -signal.SIGKILL
         filled.runs += 1
         begun = time.monotonic()
-        filled.failures += [f"call {call}: {problem}" for problem in problems_of_folder(folder)]
+        filled.failures += [f"{name} {number}: {problem}" for problem in problems_of_folder(folder)]
         filled.recover_seconds.append(time.monotonic() - begun)
         shutil.rmtree(folder)
-    assert filled.runs > (100 if full else 3), "the calls of a save were not counted"
     assert filled.failures == []
 
 
-def save_killed_at(folder: Path, call: int) -> int:
-    """Saves in a process that is killed at its `call`-th system call, counted from 1; its exit code, 0 where it made fewer."""
+def calls_of_a_save(folder: Path, trace: Path) -> Counter[str]:
+    """System call -> how often a save makes it."""
+    assert save_under(folder, "-o", str(trace)) == 0
+    return Counter(_CALL.findall(trace.read_text(encoding="utf-8", errors="replace")))
+
+
+def save_under(folder: Path, *options: str) -> int:
+    """Saves in a process that strace watches from the moment on at which it begins; its exit code.
+
+    strace counts each system call by itself: `when=3` of `fsync` is the third fsync.
+    """
     command = [sys.executable, "-m", "tests.faults.saving", str(folder)]
     saver = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert saver.stdin is not None and saver.stdout is not None
     with saver:
         assert saver.stdout.readline() == b"ready\n"
-        trace = ["strace", "-f", "-p", str(saver.pid), "-e", f"inject=all:signal=KILL:when={call}", "-o", "/dev/null"]
-        with subprocess.Popen(trace, stderr=subprocess.PIPE) as tracer:
+        with subprocess.Popen(["strace", "-f", "-p", str(saver.pid), *options], stderr=subprocess.PIPE) as tracer:
             assert tracer.stderr is not None
             assert b"attached" in tracer.stderr.readline()
             saver.stdin.write(b"\n")
