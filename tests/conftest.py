@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not (_starts_ray(item.path) or item.path.name in LONG))  # stable: others as they were
     for marker, option in (("slow", "--runslow"), ("faults", "--runfaults")):
         for item in items:
-            if marker in item.keywords and not config.getoption(option):
+            if item.get_closest_marker(marker) and not config.getoption(option):  # keywords hold the folder's name, too
                 item.add_marker(pytest.mark.skip(reason=f"takes minutes; run with {option}"))
 
 
