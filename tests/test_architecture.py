@@ -46,6 +46,7 @@ OWNERS = {
         "trainables/train.py",
         "trainables/outside/__main__.py",
         "tuner/cluster.py",
+        "tuner/doctor.py",
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",

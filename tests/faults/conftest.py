@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "faults" in item.keywords:
+        if item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.timeout(ROW_SECONDS))
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from tests.end_to_end.conftest import Bench
 from tests.faults import driving, processes
-from tests.faults.ledger_check import LEDGER, Events, Observer, problems_of, read_events
+from tests.faults.ledger_check import LEDGER, TRIALS, Events, Observer, problems_of, read_events
 from tests.faults.scorecard import Row
 from trainables.checkpoints import checkpoints
 
 SEED = 19_690_720
 NUM_TRIALS = 2
-ARGS = ("--budget", "7200", "--concurrency", "1", "--early-stopping", "none", "--trials", str(NUM_TRIALS))
+ARGS = ("--budget", "3600", "--concurrency", "1", "--early-stopping", "none", "--trials", str(NUM_TRIALS))
 NEVER_READ = {".lock", ".mirror.lock", "mirror.log", "settings.yaml", "log.txt", f"{LEDGER}-shm"}
 """What nobody reads back: for people, for locks; SQLite makes its index anew when nobody has the ledger open."""
 QUICK = {("truncated", LEDGER), ("flipped", "model.safetensors"), ("emptied", f"{LEDGER}-wal")}
@@ -55,9 +55,12 @@ def killed(marked_bench: Bench) -> tuple[Bench, Events]:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+    at_once = [Path(shutil.copy2(file, bench.folder / file.name)) for file in driving.folder_of(bench).glob(f"{LEDGER}*")]
     processes.wait_until_gone(driving.mark_of(bench), 30)
     processes.end_all(driving.mark_of(bench))
     driving.folder_of(bench).rename(bench.folder / "template")
+    for file in at_once:  # the mirror, which ends later, has moved SQLite's log into the ledger meanwhile
+        file.replace(bench.folder / "template" / file.name)
     return bench, read_events(_copy(bench) / LEDGER)[0]
 
 
@@ -133,8 +136,8 @@ def _copy(bench: Bench) -> Path:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Those of the trial that runs, by number."""
-    return [path for parent in sorted(folder.glob("trials/*/checkpoints")) for path in checkpoints(parent)]
+    """Those of the last trial, which runs, by number."""
+    return checkpoints(folder / TRIALS / f"{NUM_TRIALS - 1:04d}" / "checkpoints")
 
 
 def _told_by_trials(folder: Path) -> str:
