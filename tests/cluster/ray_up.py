@@ -37,7 +37,8 @@ def fit_to(hosts: Hosts, folder: Path) -> Path:
     tree["setup_commands"] = [
         tree["setup_commands"][0],
         f"ln -sfn {sys.prefix} ~/tritune/.venv",
-        "echo 'export PYTHONPATH=~/tritune' > ~/.bashrc",
+        "echo 'export PYTHONPATH=~/tritune' >> ~/.bashrc",
+        tree["setup_commands"][-1],
     ]
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         tree[key][1] += " --num-cpus=1 --object-store-memory=100000000"
