@@ -127,19 +127,25 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this process for what is never read back; gone with the block, or when the next driver starts."""
+    remove_stale_scratch()
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=_scratch_parent()))  # 0700
+    (scratch / "pid").write_text(str(os.getpid()))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
     """A Ray of our own on this machine, with a scratch folder that goes when it goes.
 
     Yields:
         The scratch folder: what Ray and Tune write there is never read back.
     """
-    remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=scratch_parent()))  # 0700
-    (scratch / "pid").write_text(str(os.getpid()))
-    token = scratch / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    with quiet_ray(guarded_by(token)):
+    with scratch_folder() as scratch, quiet_ray(guarded_by(_new_token(scratch))):
         import ray
 
         try:
@@ -156,7 +162,13 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
             yield scratch
         finally:
             ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _new_token(folder: Path) -> Path:
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return token
 
 
 if __name__ == "__main__":

@@ -8,23 +8,20 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trainables.parts import ConfigError
-from tuner.cluster import guarded_by, num_slots, quiet_ray
+from tuner.cluster import guarded_by, num_slots, quiet_ray, scratch_folder
 from tuner.search_plan import SearchPlan
 from tuner.settings import SearchSettings
 
 AUTO = "auto"
 _FIND_SECONDS, _CHECK_SECONDS = 60, 900
-_SCRATCH_PREFIX = "tritune-joined-"
 _GCS_FLAG = "--gcs-address="
 
 
@@ -216,8 +213,7 @@ def joined_ray(cluster: Cluster) -> Iterator[Path]:
     Yields:
         A scratch folder on this machine: what Tune writes there is never read back, and no node needs it.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX))  # 0700
-    with quiet_ray(guarded_by(cluster.token)):
+    with scratch_folder() as scratch, quiet_ray(guarded_by(cluster.token)):
         import ray
 
         try:
@@ -225,4 +221,3 @@ def joined_ray(cluster: Cluster) -> Iterator[Path]:
             yield scratch
         finally:
             ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)

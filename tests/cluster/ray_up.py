@@ -37,10 +37,11 @@ def fit_to(hosts: Hosts, folder: Path) -> Path:
     tree["setup_commands"] = [
         tree["setup_commands"][0],
         f"ln -sfn {sys.prefix} ~/tritune/.venv",
-        "echo 'export PYTHONPATH=~/tritune' > ~/.bashrc",
+        "echo 'export PYTHONPATH=~/tritune' >> ~/.bashrc",
+        tree["setup_commands"][-1],
     ]
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        tree[key][1] += " --num-cpus=1 --object-store-memory=100000000"
+        tree[key][1] = tree[key][1].replace("ray start", "ray start --num-cpus=1 --object-store-memory=100000000")
     path = folder / "cluster.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return path

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -166,7 +167,7 @@ def a_free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-@pytest.fixture(scope="module", params=["token", "disabled"])
+@pytest.fixture(scope="module", params=["token", pytest.param("disabled", marks=pytest.mark.slow)])
 def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
     """A cluster of one node, started as `cluster.onprem.yaml` does: with its token, or open to everybody."""
     folder = tmp_path_factory.mktemp("head")
@@ -233,26 +234,60 @@ def test_a_cluster_is_joined_with_its_token_and_only_if_others_are_refused(
     assert f"refuses the token in {wrong}" in problem
 
 
+def a_search(address: str, data: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    options = ["--space", "basics", "--set", TINY, "--set", "num_reports=2", "--data", str(data), "--out", str(out), *words]
+    command = [sys.executable, "-m", "tuner.search", "--address", address, *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.slow
 def test_a_search_joins_it_and_leaves_it_running(
     head: tuple[str, str, Path], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mode, address, token = head
     out = tmp_path / "runs" / "x"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what is said to others
-    words = ["--space", "basics", "--set", TINY, "--set", "num_reports=2", "--trials", "2", "--budget", "24", "--data", str(data)]
-    command = [sys.executable, "-m", "tuner.search", "--address", address, *words, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # where others are to go
+    process = a_search(address, data, out, "--trials", "2", "--budget", "24")
+    told, errors = process.communicate()
     if mode == "disabled":
-        assert (done.returncode, done.stdout) == (2, "")
+        assert (process.returncode, told) == (2, "")
         assert not out.exists()
         return
-    assert done.returncode == 0, done.stderr
-    assert f"cluster {address}, 1 node: {socket.gethostname()} (1 CPU); each trial has 1 CPU" in done.stdout
+    assert process.returncode == 0, errors
+    assert f"cluster {address}, 1 node: {socket.gethostname()} (1 CPU); each trial has 1 CPU" in told
     records = Ledger.open(out).records()
     assert len(records) == 2
     assert {report["host"] for record in records for report in record.reports} == {socket.gethostname()}
     assert len(find_cluster(address).nodes) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["ctrl-c", "kill"])
+def test_a_driver_that_ends_early_leaves_no_trial_running_and_another_goes_on(
+    head: tuple[str, str, Path], end: tuple[int, int], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode, address, token = head
+    if mode == "disabled":
+        pytest.skip("it is not joined")
+    out = tmp_path / "runs" / "x"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    process = a_search(address, data, out, "--trials", "2", "--budget", "4800", "--early-stopping", "none")
+    until = time.monotonic() + 120
+    while not (out.exists() and (log := out / "trials" / "0000" / "log.txt").exists() and "report 1/2" in log.read_text()):
+        assert time.monotonic() < until, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(end[0])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == end[1], errors
+    before = Ledger.open(out).records()
+    command = [sys.executable, "-m", "tuner.search", "--address", address, "--resume", str(out), "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = Ledger.open(out).records()
+    assert [record.state for record in after] == ["complete", "complete"]
+    assert [len(record.reports) for record in after] == [2, 2]
+    assert all(new.reports[: len(old.reports)] == old.reports for old, new in zip(before, after, strict=False))
 
 
 def test_a_cluster_that_has_died_is_silent(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
