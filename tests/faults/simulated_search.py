@@ -67,8 +67,8 @@ HOARD_BYTES = 6 * 2**30
 
 def hoard() -> None:
     """More than the control group has, page by page."""
-    held = []
-    for _ in range(HOARD_BYTES // 2**24):
+    held: list[bytearray] = []
+    while len(held) < HOARD_BYTES // 2**24:
         held.append(bytearray(os.urandom(1) * 2**24))
 
 

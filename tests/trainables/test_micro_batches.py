@@ -26,6 +26,9 @@ CASES: dict[str, dict[str, Any]] = {
     "frozen layers": {"phases": [{"task_schedule": "sum_of_losses", "frozen_layers": 1}], "encoder.frozen_cache": "always"},
     "no clipping": {"optimizer.max_grad_norm": None},
 }
+TOLERANCE = {"pcgrad and smart": 1e-5, "no clipping": 1e-4}
+"""Of entries up to 0.2, in single precision.  Projections take half of these gradients away, and its rounding stays; without
+clipping entries are a hundred times as large."""
 STILL = {"encoder.dropout": 0.0, "heads.*.dropout": 0.0, "data.batch_size": 7}
 
 
@@ -66,7 +69,7 @@ def test_the_gradient_is_that_of_the_whole_batch(name: str, micro: int, small_co
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     assert largest > 1e-3
     for weight, gradient in expected.items():
-        torch.testing.assert_close(found[weight], gradient, rtol=0, atol=1e-6 * max(1.0, largest), msg=weight)
+        torch.testing.assert_close(found[weight], gradient, rtol=0, atol=TOLERANCE.get(name, 1e-6), msg=weight)
     assert micro_position == position
     assert micro_step.task_losses == pytest.approx(step.task_losses, rel=1e-5)
     assert (micro_step.loss, micro_step.grad_norm) == pytest.approx((step.loss, step.grad_norm), rel=1e-5)
