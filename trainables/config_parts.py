@@ -39,6 +39,13 @@ class DataConfig(Part):
     )
     normalise_text: bool = Field(False, description="CS224N's rule: lower-case, and `. ? , '` set apart by spaces")
     batch_size: int = Field(16, ge=1, le=4096, description="examples of one task in one optimizer step")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="examples of a batch that are computed at once, which takes less memory; the gradients of the parts are "
+        "added up (docs/decisions/0020); null: all of it",
+    )
     bucket_window: int = Field(
         1,
         ge=1,

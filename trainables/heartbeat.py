@@ -16,11 +16,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trainables.memory import count_oom_kills
+
 HEARTBEAT, STACK = "heartbeat", "stack.txt"
 STACK_SIGNAL = signal.SIGUSR2
 """The handler is compiled and asks no lock, so that a process that loops or is deadlocked answers, too."""
 BEAT_SECONDS = 1.0
 """A beat is written no more often."""
+TAKEOVER_SECONDS = 120.0
+"""Between the last beat of a worker that died and the first of the next one for its trial."""
 _LENGTH = 160
 """Bytes of the file, always: what stands there is written over."""
 _PROC = Path("/proc")
@@ -35,11 +39,13 @@ class Beat:
         process_start: when the kernel started it, in its ticks: of another process with the same number it is another.  Empty
             where the system does not tell.
         moment: `time.monotonic()` of the worker's machine, which setting a clock does not move.
+        oom_kills: processes that the kernel had killed for memory in the worker's control group by then.
     """
 
     pid: int
     process_start: str
     moment: float
+    oom_kills: int = 0
 
 
 class _Writer:
@@ -66,7 +72,7 @@ class _Writer:
         moment = time.monotonic()
         if moment - self._written >= BEAT_SECONDS:
             self._written = moment
-            line = json.dumps(asdict(Beat(self._pid, self._start, moment))).ljust(_LENGTH - 1) + "\n"
+            line = json.dumps(asdict(Beat(self._pid, self._start, moment, count_oom_kills()))).ljust(_LENGTH - 1) + "\n"
             with contextlib.suppress(OSError):
                 os.pwrite(self._file, line.encode(), 0)
 
@@ -89,7 +95,7 @@ def begin(folder: Path) -> None:
 
 
 def beat() -> None:
-    """The trial got on with something: a step, a batch of dev.  Costs nothing but, once a second, 20 microseconds."""
+    """The trial got on with something: a step, a batch of dev.  Costs nothing but, once a second, some microseconds."""
     if _writer is not None:
         _writer.beat()
 
@@ -108,6 +114,18 @@ def read_beat(folder: Path) -> Beat | None:
         return Beat(**json.loads((folder / HEARTBEAT).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def predecessor_was_killed_for_memory(folder: Path) -> bool:
+    """Whether the worker that this process takes a trial over from has just been killed by the kernel, for want of memory.
+
+    It has where its process is gone and the kernel has killed more in this control group than at its last beat, which is no older
+    than starting a worker takes.  Of two workers that die within the same second the other one may be taken for it.
+    """
+    beat = read_beat(folder)
+    if beat is None or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:
+        return False
+    return process_start(beat.pid) != beat.process_start and count_oom_kills() > beat.oom_kills
 
 
 def process_start(pid: int) -> str:

@@ -1,9 +1,12 @@
 """What a training loop, and a process that runs one trial after the other, want of the C library."""
 
+import contextlib
 import ctypes
 import functools
 import gc
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -41,3 +44,39 @@ def hand_back_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return True
+
+
+def kill_me_first(score_file: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """Has the kernel, where memory runs out, take this process before any other; nothing where the system does not let it.
+
+    Ray asks for the same, but can be told otherwise; and the driver must outlive its workers.
+    """
+    with contextlib.suppress(OSError):
+        score_file.write_text("1000", encoding="utf-8")
+
+
+def count_oom_kills(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
+    """Processes that the kernel has killed for memory in this one's control group, version 2 or 1; 0 where it does not say."""
+    for folder, file in _memory_groups(groups, mounts):
+        with contextlib.suppress(OSError, ValueError):
+            counts = dict(line.split() for line in (folder / file).read_text(encoding="utf-8").splitlines())
+            if "oom_kill" in counts:
+                return int(counts["oom_kill"])
+    return 0
+
+
+def _memory_groups(groups: Path, mounts: Path) -> Iterator[tuple[Path, str]]:
+    """Folders of the group, as the whole system and as a container see them, with the file that counts."""
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0":
+            for base in (mounts, mounts / "unified"):
+                yield base / path.lstrip("/"), "memory.events"
+        elif "memory" in controllers.split(","):
+            yield mounts / "memory" / path.lstrip("/"), "memory.oom_control"
+            yield mounts / "memory", "memory.oom_control"

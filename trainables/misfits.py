@@ -36,6 +36,7 @@ def misfits(
     out += _of_weights([task for task in tasks.names if any(task in phase.tasks for phase in phases)], objective, balancing)
     out += _of_smart_share(objective.smart, data.batch_size)
     out += _of_data(data)
+    out += _of_micro_batches(data, objective)
     return out
 
 
@@ -162,6 +163,16 @@ def _of_data(data: DataConfig) -> Iterator[str]:
         twice = sorted({file for file in files if files.count(file) > 1})
         if twice:
             yield f"data.more_rows.{name}: each file may stand once, but got {', '.join(twice)} more than once"
+
+
+def _of_micro_batches(data: DataConfig, objective: ObjectiveConfig) -> Iterator[str]:
+    """A loss that compares the examples of a batch with each other is another one in parts of it."""
+    ranked = [task for task, weight in objective.ranking.weights.items() if weight]
+    if ranked and data.micro_batch_size is not None and data.micro_batch_size < data.batch_size:
+        yield (
+            f"data.micro_batch_size={data.micro_batch_size} < data.batch_size={data.batch_size}: objective.ranking looks for "
+            f"partners in the whole batch, so its weights must be 0, but {', '.join(ranked)} has another one"
+        )
 
 
 def _pooling(head: HeadConfig, encoder: EncoderConfig) -> str:

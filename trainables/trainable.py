@@ -18,7 +18,8 @@ from ray.tune import Trainable
 from trainables import heartbeat
 from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
-from trainables.memory import hand_back_freed_memory
+from trainables.halving import halved
+from trainables.memory import hand_back_freed_memory, kill_me_first
 
 ORDER_KEY = "order_json"
 """Key of the order in the trial's config, as JSON: Tune sends the config back with each result and flattens it twice there."""
@@ -37,7 +38,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
     Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`, and where
     they are known `data_hashes` and `encoder_sha256`, which the files must still have.
-    It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.
+    It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.  Where that
+    is memory, and the driver lets it go on, it does so with half as many examples at once (`trainables.halving`).
 
     A process that has failed goes on with the next trial: a session shares nothing with the one before.  Not so after a CUDA
     error other than a failed allocation, after which every call to the device fails: the process then ends at the next trial's
@@ -57,7 +59,9 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._data_hashes: dict[str, str] | None = order.get("data_hashes")
         self._encoder_sha256: str | None = order.get("encoder_sha256")
         self._session: Any = None
+        self._was_killed_for_memory = heartbeat.predecessor_was_killed_for_memory(self._folder)
         heartbeat.begin(self._folder)
+        kill_me_first()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Lets go of the last trial and takes the next."""
@@ -70,11 +74,16 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         if self._is_unusable:
             os._exit(EXIT_UNUSABLE)
         try:
+            if self._was_killed_for_memory:
+                self._was_killed_for_memory = False
+                raise MemoryError("the kernel killed its worker, which had no memory left")
             report = self._next_report()
         except Exception as error:
             self._write_traceback()
             self._session = None  # its memory is the next trial's
             self._is_unusable = is_context_lost(error)
+            if failure_reason(error) == "out_of_memory":
+                self._halve()
             return {FAILURE_KEY: json.dumps({"reason": failure_reason(error), "detail": _one_line(error)})}
         self._known_reports = int(report["report"])
         return {REPORT_KEY: json.dumps({**report, "host": platform.node()})}
@@ -91,6 +100,12 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
                 encoder_sha256=self._encoder_sha256,
             )
         return dict(self._session.next_report(known=self._known_reports))
+
+    def _halve(self) -> None:
+        """What the driver asks for too, if it lets the trial go on."""
+        smaller = halved(TrialConfig.parse(self._tree))
+        self._tree = self._tree if smaller is None else smaller.to_tree()
+        hand_back_freed_memory()
 
     def _write_traceback(self) -> None:
         """For people; a disk that is full must not hide what went wrong."""

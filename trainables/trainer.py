@@ -32,7 +32,7 @@ from trainables.balancing.loss_weights import BALANCING_FILE, LOSS_WEIGHTS, LOSS
 from trainables.balancing.task_schedules import TASK_SCHEDULES, Turn, begins_in_round, rows_a_round
 from trainables.config import TrialConfig
 from trainables.config_parts import PhaseConfig, Precision
-from trainables.data.batching import Batch, ExampleStream, gather, longest_sequences
+from trainables.data.batching import Batch, ExampleStream, gather, longest_sequences, micro_batches
 from trainables.data.buckets import Buckets
 from trainables.data.frozen_states import FrozenTable
 from trainables.data.resident import ResidentTokens
@@ -92,6 +92,7 @@ class Trainer:
         self.applied: dict[str, Any] | None = None
         self.position = Position()
         self.first_losses: dict[str, float] = {}
+        self._examples_at_once = 0
         self.teachers = inputs.teachers if config.objective.distill.gamma else {}
         keep_freed_memory()
         with torch_threads(config.num_threads):
@@ -173,7 +174,6 @@ class Trainer:
             while self.position.examples < due:
                 results.append(self._step())
                 self.first_losses = {**results[-1].task_losses, **self.first_losses}
-                beat()
             trained = time.perf_counter()
             if exploded := explosion(results, self.first_losses):
                 raise Diverged(f"step {self.position.step}: {exploded}")
@@ -213,11 +213,24 @@ class Trainer:
         return result
 
     def _backward(self, batches: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Adds the gradient of the weighted loss of some tasks; gives that loss, and each task's own."""
-        losses = self.objective(self.model, batches, masks=self.masks, noise=self.noise, teacher=self.teacher)
-        loss: Tensor = self.loss_weights(losses)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), {task: inner.detach() for task, inner in losses.items()}
+        """Adds the gradient of the weighted loss of some tasks; gives that loss, and each task's own.
+
+        With `data.micro_batch_size` in parts, each for its share of the examples.  What is a mean over examples (all losses but
+        ranking, which the config refuses) is the same number as at once, but for its rounding; what is drawn (masks of dropout,
+        SMART's noise and examples) is drawn for each part.
+        """
+        size, nothing = self.config.data.micro_batch_size, torch.zeros((), device=self.device)
+        total, losses = nothing, {batch.task.name: nothing for batch in batches}
+        for parts in zip(*(micro_batches(batch, size) for batch in batches), strict=True):  # the batches are of one size
+            share = parts[0].num_examples / batches[0].num_examples
+            of_tasks = self.objective(self.model, parts, masks=self.masks, noise=self.noise, teacher=self.teacher)
+            loss: Tensor = share * self.loss_weights(of_tasks)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+            losses = {task: before + share * of_tasks[task].detach() for task, before in losses.items()}
+            self._examples_at_once = max(self._examples_at_once, parts[0].num_examples)
+            beat()
+        return total, losses
 
     def _backward_apart(self, batches: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """As `_backward`, with PCGrad between the tasks, and its diagnostics.
@@ -345,6 +358,7 @@ class Trainer:
             "turn": applied_turn(self._turn(phase)),
             "phases": applied_phases(self.config.phases, self._phase_ends(), self._lr_at),
             "batches": applied_batches(batches),
+            "examples_at_once": self._examples_at_once,
             "training_rows": {name: len(rows) for name, rows in self.rows.items()},
             "bucket_windows": {name: stream.bucket_window for name, stream in self.streams.items()},
             "model": applied_model(self.model),
@@ -445,6 +459,10 @@ class Trainer:
 
 
 def _without_places(tree: dict[str, Any]) -> dict[str, Any]:
-    """A config's tree in which teachers are there or not: which models they are `made_from` tells, wherever they lie by now."""
+    """A config's tree without what may differ between two stretches of one run.
+
+    Teachers are there or not: which models they are `made_from` tells, wherever they lie by now.  How many examples are computed
+    at once is a matter of memory.
+    """
     teachers = {task: folder is not None for task, folder in tree["objective"]["distill"]["teachers"].items()}
-    return assign(tree, {"objective.distill.teachers": teachers})
+    return assign(tree, {"objective.distill.teachers": teachers, "data.micro_batch_size": None})

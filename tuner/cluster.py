@@ -30,6 +30,7 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it would end the driver 3 s after a SIGTERM, and take our handler away
+    "RAY_memory_monitor_refresh_ms": "0",  # what it kills ends Tune; the kernel takes workers first, too
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -130,7 +131,7 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 def scratch_folder() -> Iterator[Path]:
     """A folder of this process for what is never read back; gone with the block, or when the next driver starts."""
     remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=_scratch_parent()))  # 0700
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=scratch_parent()))  # 0700
     (scratch / "pid").write_text(str(os.getpid()))
     try:
         yield scratch

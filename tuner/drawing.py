@@ -24,6 +24,7 @@ from tuner.study_tables import changed
 
 MAX_ENDED = 250
 """Ended trials that a sampler is shown.  From as many on TPE's better part has its largest size, 25."""
+MAX_INFEASIBLE = 50
 _NUM_BEST = 25
 _SEED = 20_181_106
 _TEACHES = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -72,11 +73,14 @@ def draw(
 
 
 def evidence(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that a sampler is shown, by number: all that run, and at most `MAX_ENDED` of those that teach.
+    """The trials that a sampler is shown, by number: all that run, at most `MAX_ENDED` of those that teach, and some that failed.
 
-    Those are the best 25, in the order in which TPE ranks them (complete ones by value, then stopped ones by the budget they
-    reached and their last score), so that its better part is that of all trials; and of the others a sample, the same trials from
-    ask to ask but for those that are new.  A departure from TPE, whose worse part is all the others.
+    Those that teach are the best 25, in the order in which TPE ranks them (complete ones by value, then stopped ones by the
+    budget they reached and their last score), so that its better part is that of all trials; and of the others a sample, the same
+    trials from ask to ask but for those that are new.  A departure from TPE, whose worse part is all the others.
+
+    Those that failed are the last `MAX_INFEASIBLE` that ran out of memory.  They are shown as if they had been stopped, for of
+    failed ones TPE would not look at the constraint.
     """
     ended = [trial for trial in trials if trial.state in _TEACHES]
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -84,6 +88,8 @@ def evidence(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         best = _best(ended)
         taken = {trial.number for trial in best}
         ended = best + _sample([trial for trial in ended if trial.number not in taken], MAX_ENDED - len(best))
+    infeasible = [trial for trial in trials if trial.state is TrialState.FAIL and trial.constraints][-MAX_INFEASIBLE:]
+    ended = ended + [changed(trial, state=TrialState.PRUNED) for trial in infeasible]
     return sorted(ended + running, key=lambda trial: trial.number)
 
 

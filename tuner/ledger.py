@@ -10,6 +10,7 @@ else wants to know (leaderboard, mirror, a driver that takes over) reads it.  Wh
 | `lineage` | seed of the search and whatever else the driver knows of the trial's making |
 | `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
 | `passed:3` | it was let go on at the rung of its 3rd report |
+| `micro_batch_size` | how many examples it computes at once since it ran out of memory |
 | `reason` | why it ended, and a line on it; written just before the tell |
 
 Optuna's own states follow: COMPLETE is a trial with its full budget, PRUNED one that ASHA stopped, FAIL one that failed, RUNNING
@@ -42,7 +43,8 @@ from tuner.study_tables import changed, new_trial, read_trials, transaction, wri
 
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
-_FIXED = "fixed_params"  # Optuna's
+_MICRO_BATCH_SIZE = "micro_batch_size"
+_FIXED, _CONSTRAINTS = "fixed_params", "constraints"  # Optuna's
 _TOLD: dict[Ending, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -201,10 +203,15 @@ class Ledger:
         """Writes down that a trial was let go on at the rung of its `report`-th report."""
         self._write(changed(self._to_write()[number], user_attrs={f"{_PASSED_PREFIX}{report}": True}))
 
+    def halve(self, number: int, micro_batch_size: int) -> None:
+        """Writes down that a trial ran out of memory and goes on with so many examples at once."""
+        self._write(changed(self._to_write()[number], user_attrs={_MICRO_BATCH_SIZE: micro_batch_size}))
+
     def tell(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> bool:
         """Ends a trial.
 
-        A trial without a report cannot be complete: it is written down as failed, `lost`.
+        A trial without a report cannot be complete: it is written down as failed, `lost`.  One that ran out of memory is marked
+        as Optuna's `Trial.set_constraint` does it, so that samplers learn to keep away (see `tuner.drawing`).
 
         Returns:
             False where it had ended already: the first ending stands, and nothing is written.
@@ -218,7 +225,8 @@ class Ledger:
         state = _TOLD[ending]
         value = score if state is TrialState.COMPLETE else _last_score(trial) if state is TrialState.PRUNED else None
         told = changed(trial, state=state, values=None if value is None else [value], datetime_complete=datetime.datetime.now())
-        self._write(changed(told, user_attrs={"reason": [reason, detail]}))
+        infeasible = {f"{_CONSTRAINTS}:out_of_memory": 1.0} if reason == "out_of_memory" else {}
+        self._write(changed(told, user_attrs={"reason": [reason, detail]}, system_attrs=infeasible))
         return True
 
     def _write(self, after: FrozenTrial) -> None:
@@ -318,6 +326,7 @@ def _record(frozen: FrozenTrial) -> TrialRecord:
         config=attrs.get("config", {}),
         reports=tuple(reports),
         passed_rungs=frozenset(int(key.removeprefix(_PASSED_PREFIX)) for key in attrs if key.startswith(_PASSED_PREFIX)),
+        micro_batch_size=attrs.get(_MICRO_BATCH_SIZE),
         reason=reason if frozen.state.is_finished() else "",
         detail=detail if frozen.state.is_finished() else "",
         lineage=attrs.get("lineage", {}),

@@ -26,6 +26,7 @@ class TrialRecord:
         config: the resolved config as plain values; empty where the ask was cut short.
         reports: acknowledged reports by budget, each with all its metrics.
         passed_rungs: indices of the reports at which it was let go on.
+        micro_batch_size: examples of a batch that it computes at once since it ran out of memory; None: it has not.
         reason: why it failed, else empty; `detail` says more in a line.
         started, ended: when it was asked and told; `ended` is None while it runs.
     """
@@ -36,6 +37,7 @@ class TrialRecord:
     config: dict[str, Any]
     reports: tuple[Report, ...]
     passed_rungs: frozenset[int] = frozenset()
+    micro_batch_size: int | None = None
     reason: Reason = ""
     detail: str = ""
     lineage: dict[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from search_spaces.space import Space
 from trainables.config import TrialConfig
+from trainables.halving import halved
 from tuner.ledger import Ledger
 from tuner.records import Ending, Reason, Report, TrialRecord
 from tuner.report_check import wrong_with
@@ -172,6 +173,21 @@ class Referee:
             self._ledger.pass_rung(number, index)
         return "continue"
 
+    def out_of_memory(self, number: int, detail: str) -> Order | None:
+        """A trial that ran out of memory is tried once more, with half as many examples at once, then it has failed.
+
+        Returns:
+            The order to go on with, which stands in the ledger by now; None: it has ended.
+        """
+        record = self._ledger.record(number)
+        smaller = halved(TrialConfig.parse(record.config)) if record.micro_batch_size is None else None
+        if record.state != "running" or smaller is None:
+            self.end(number, "failed", "out_of_memory", detail)
+            return None
+        assert smaller.data.micro_batch_size is not None
+        self._ledger.halve(number, smaller.data.micro_batch_size)
+        return self._order(self._ledger.record(number))
+
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
         if self._ledger.tell(number, ending, reason, detail):
@@ -181,7 +197,7 @@ class Referee:
     def _order(self, record: TrialRecord) -> Order:
         return Order(
             number=record.number,
-            config=self._teachers.name_folders(record),
+            config=_at_once(self._teachers.name_folders(record), record.micro_batch_size),
             folder=str(trial_folder(self._folder, record.number)),
             known_reports=len(record.reports),
             data_hashes=self._attributes.get("data_hashes"),
@@ -190,6 +206,11 @@ class Referee:
 
     def _sampler(self, number: int) -> Any:
         return make_sampler(self._settings.searcher, self._settings.seed, number)
+
+
+def _at_once(config: dict[str, Any], micro_batch_size: int | None) -> dict[str, Any]:
+    """A config's tree with so many examples of a batch computed at once; None: as it is."""
+    return config if micro_batch_size is None else {**config, "data": {**config["data"], "micro_batch_size": micro_batch_size}}
 
 
 def _seconds(report: Report) -> float:

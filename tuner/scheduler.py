@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from trainables.trainable import DISK_FULL, FAILURE_KEY, REPORT_KEY
+from trainables.trainable import DISK_FULL, FAILURE_KEY, ORDER_KEY, REPORT_KEY
 
 if TYPE_CHECKING:
     from tuner.referee import Referee
@@ -35,10 +35,20 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
             failure = json.loads(result[FAILURE_KEY])
             if failure["reason"] == DISK_FULL:
                 raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for trial {number}: {failure['detail']}")
+            if failure["reason"] == "out_of_memory":
+                return self._try_once_more(trial, number, failure["detail"])
             self._referee.end(number, "failed", failure["reason"], failure["detail"])
             return str(TrialScheduler.STOP)
         decision = self._referee.hear(number, json.loads(result.get(REPORT_KEY, "{}")))
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
+
+    def _try_once_more(self, trial: Any, number: int, detail: str) -> str:
+        """The worker goes on by itself; should it die, Tune starts the next one with the order as it is by then."""
+        order = self._referee.out_of_memory(number, detail)
+        if order is None:
+            return str(TrialScheduler.STOP)
+        trial.config[ORDER_KEY] = json.dumps(order.to_tree())
+        return str(TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune pickles its parts, and a ledger is not to be copied."""

@@ -31,10 +31,17 @@ LIMIT_SECONDS = 8.0
 """A trial that gets on beats each tenth of a second."""
 
 
-def run_in(folder: Path, fault: str) -> None:
-    """The command, run to its end."""
+def run_in(folder: Path, fault: str, group: Path | None = None) -> None:
+    """The command, run to its end; in a control group, if there is one."""
+
+    def join() -> None:
+        if group is not None:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
     command, environment = [sys.executable, "-m", "tests.faults.simulated_search", fault], {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, preexec_fn=join
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -55,6 +62,22 @@ def stop(_folder: Path) -> None:
 
 
 HANGS = {"loop": loop_for_ever, "deadlock": wait_for_its_own_lock, "sigstop": stop}
+HOARD_BYTES = 6 * 2**30
+
+
+def hoard() -> None:
+    """More than the control group has, page by page."""
+    held: list[bytearray] = []
+    while len(held) < HOARD_BYTES // 2**24:
+        held.append(bytearray(os.urandom(1) * 2**24))
+
+
+def refuse() -> None:
+    raise MemoryError("no room")
+
+
+MEMORY = {"hoard": hoard, "refuse": refuse}
+"""What a trial does as long as it computes whole batches; with `-always` in parts of them, too."""
 REPORTS: dict[str, dict[str, Any]] = {
     "nan": {"score": math.nan},
     "inf": {"qqp_accuracy": math.inf},
@@ -77,6 +100,9 @@ def simulated(fault: str) -> type:
             is_faulty = self._folder.name == f"{FAULTY:04d}" and self._known_reports == 1
             if is_faulty and fault in HANGS:
                 HANGS[fault](self._folder)
+            kind, _, always = fault.partition("-")
+            if is_faulty and kind in MEMORY and (always or self._tree["data"]["micro_batch_size"] is None):
+                MEMORY[kind]()
             for _ in range(20):
                 time.sleep(0.1)
                 beat()

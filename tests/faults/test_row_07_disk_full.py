@@ -19,6 +19,7 @@ BIG = 512 * MIB
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk is mounted by root alone"),
 ]
 
@@ -82,7 +83,7 @@ def check_kept(bench: Bench, name: str, before: list[TrialRecord]) -> None:
 
 def check_goes_on(bench: Bench, name: str, before: list[TrialRecord]) -> None:
     """Once there is room it ends as if nothing had been."""
-    done = bench.run("tuner.search", "--resume", f"runs/{name}", timeout_seconds=280)
+    done = bench.run("tuner.search", "--resume", f"runs/{name}", timeout_seconds=900)
     assert done.code == 0, done.err
     check_kept(bench, name, before)
     assert [(record.number, record.state) for record in bench.records(name)] == [(n, "complete") for n in range(NUM_TRIALS)]
@@ -111,7 +112,7 @@ def test_full_under_the_ledger(bench: Bench, mounted: Callable[[Path, int], None
     mounted(bench.folder / "runs" / "l", BIG)
     process, before = begin(bench, "l"), bench.records("l")
     ballast = fill(bench.folder / "runs" / "l")
-    _out, err = process.communicate(timeout=200)
+    _out, err = process.communicate(timeout=400)
     check_stopped(bench, "l", process.returncode, err, before)
     again = bench.run("tuner.search", "--resume", "runs/l")
     assert again.code == EXIT_DISK_FULL, again.err
@@ -122,17 +123,13 @@ def test_full_under_the_ledger(bench: Bench, mounted: Callable[[Path, int], None
 
 def test_full_under_rays_temporary_folder(bench: Bench, mounted: Callable[[Path, int], None]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
-    try:
-        mounted(temporary, BIG)
-        bench.environment["TMPDIR"] = str(temporary)
-        process, before = begin(bench, "r"), bench.records("r")
-        ballast = fill(temporary)
-        _out, err = process.communicate(timeout=200)
-        check_stopped(bench, "r", process.returncode, err, before)
-        again = bench.run("tuner.search", "--resume", "runs/r")
-        assert again.code == EXIT_DISK_FULL, again.err
-        ballast.unlink()
-        check_goes_on(bench, "r", before)
-    finally:
-        subprocess.run(["umount", "-l", str(temporary)], check=False, capture_output=True)
-        temporary.rmdir()
+    mounted(temporary, BIG)
+    bench.environment["TMPDIR"] = str(temporary)
+    process, before = begin(bench, "r"), bench.records("r")
+    ballast = fill(temporary)
+    _out, err = process.communicate(timeout=400)
+    check_stopped(bench, "r", process.returncode, err, before)
+    again = bench.run("tuner.search", "--resume", "runs/r")
+    assert again.code == EXIT_DISK_FULL, again.err
+    ballast.unlink()
+    check_goes_on(bench, "r", before)

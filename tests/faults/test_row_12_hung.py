@@ -14,7 +14,7 @@ from trainables.heartbeat import HEARTBEAT, STACK, read_beat
 from tuner.ledger import Ledger
 from tuner.search_folder import trial_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 GRACE_SECONDS = 10
 REAL_LIMIT_SECONDS = 30
 """A worker on a busy machine is silent for ten seconds while it imports torch."""
@@ -51,7 +51,7 @@ def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: 
     beat = read_beat(trial_folder(bench.folder / "runs" / "h", victim.number))
     assert beat is not None
     os.kill(beat.pid, signal.SIGSTOP)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     records = bench.records("h")
     assert [(record.state, record.detail) for record in records if record.number != victim.number] == [("complete", "")] * 2

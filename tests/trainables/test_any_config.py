@@ -36,6 +36,7 @@ HEAD: dict[str, tuple[Any, ...]] = {
 }
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "data.batch_size": (1, 3),
+    "data.micro_batch_size": (None, 2),
     "data.bucket_window": (1, 4),
     "encoder.pair_encoding": ("cross", "bi", "bi"),
     "encoder.pooling": ("cls", "mean", "max", "attention"),

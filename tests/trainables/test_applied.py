@@ -70,6 +70,7 @@ WHOLE = [{"task_schedule": "whole_dataset_round_robin"}]
 APART = {"encoder.pair_encoding": "bi"}
 NOT_SEARCHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bucket_window": ({}, {"data.bucket_window": 4}),
+    "micro_batch_size": ({}, {"data.micro_batch_size": 2}),
     "lora.alpha": ({"encoder.lora.rank": 2}, {"encoder.lora.alpha": 160.0}),
     "round_share": ({"phases": WHOLE, "budget_examples": 10_000}, {"phases.0.round_share": {"sst": 0.1}}),
     "share": ({"phases": HALVES}, {"phases": [{"share": 0.25}, {"share": 0.75}]}),

@@ -1,9 +1,10 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from trainables.memory import hand_back_freed_memory, keep_freed_memory
+from trainables.memory import count_oom_kills, hand_back_freed_memory, keep_freed_memory, kill_me_first
 
 FREE = """
 import ctypes, platform, sys
@@ -36,3 +37,37 @@ def test_elsewhere_it_cannot_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory.__wrapped__() is False
     assert hand_back_freed_memory() is False
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "text"),
+    [
+        ("0::/a/b\n", "a/b/memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("0::/a\n", "unified/a/memory.events", "oom_kill 2\n"),
+        ("7:pids:/\n4:memory:/a/b\n0::/\n", "memory/a/b/memory.oom_control", "under_oom 0\noom_kill 2\n"),
+        ("4:memory:/seen/from/outside\n", "memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+    ],
+    ids=["version 2", "unified", "version 1", "version 1 in a container"],
+)
+def test_the_kernels_count_is_read_from_the_group_of_the_process(group: str, file: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text(group)
+    assert count_oom_kills(tmp_path / "cgroup", tmp_path / "mounts") == 0
+    counts = tmp_path / "mounts" / file
+    counts.parent.mkdir(parents=True)
+    for content, count in ((text, 2), ("under_oom 0\n", 0), ("oom_kill many\n", 0), ("\n", 0)):
+        counts.write_text(content)
+        assert count_oom_kills(tmp_path / "cgroup", tmp_path / "mounts") == count
+    assert count_oom_kills(tmp_path / "nowhere", tmp_path / "mounts") == 0
+
+
+def test_a_worker_asks_to_be_killed_first(tmp_path: Path) -> None:
+    kill_me_first(tmp_path / "score")
+    assert (tmp_path / "score").read_text() == "1000"
+    kill_me_first(tmp_path / "nowhere" / "score")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file of Linux")
+def test_the_kernel_takes_it_from_a_process_for_itself() -> None:
+    code = "from trainables.memory import kill_me_first; kill_me_first(); print(open('/proc/self/oom_score_adj').read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1000

@@ -1,10 +1,14 @@
 import json
+import os
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from trainables import heartbeat
 from trainables.config import TrialConfig
 from trainables.session import TrialSession
 from trainables.trainable import (
@@ -141,6 +145,51 @@ def test_a_process_whose_device_is_lost_ends_at_the_next_trials_first_step(
     assert ended == []
     trainable.step()
     assert ended == ([EXIT_UNUSABLE] if ends else [])
+
+
+def test_a_trial_without_memory_goes_on_with_half_as_many_examples_at_once(
+    order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int | None] = []
+    real = TrialSession.next_report
+
+    def next_report(session: TrialSession, known: int | None = None) -> dict[str, Any]:
+        at_once.append(session.trainer.config.data.micro_batch_size)
+        if len(at_once) == 2:
+            raise OutOfMemoryError("CUDA out of memory")
+        return real(session, known)
+
+    monkeypatch.setattr(TrialSession, "next_report", next_report)
+    trainable = start(order)
+    first = json.loads(trainable.step()[REPORT_KEY])
+    assert failure(trainable.step())["reason"] == "out_of_memory"
+    second = json.loads(trainable.step()[REPORT_KEY])
+    assert (first["report"], second["report"]) == (1, 2)
+    assert at_once == [None, None, -(-order["config"]["data"]["batch_size"] // 2)]
+
+
+@pytest.mark.parametrize(
+    ("is_there", "kills", "age", "killed"),
+    [(False, 1, 5.0, True), (True, 1, 5.0, False), (False, 0, 5.0, False), (False, 1, 500.0, False), (False, 1, -5.0, False)],
+)
+def test_a_worker_that_takes_over_from_one_that_the_kernel_killed_says_so_first(
+    is_there: bool, kills: int, age: float, killed: bool, order: dict[str, Any]
+) -> None:
+    folder = Path(order["folder"])
+    folder.mkdir()
+    start_of_it = heartbeat.process_start(os.getpid()) if is_there else "1"
+    beat = heartbeat.Beat(os.getpid(), start_of_it, time.monotonic() - age, oom_kills=3)
+    (folder / heartbeat.HEARTBEAT).write_text(json.dumps(asdict(beat)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heartbeat, "count_oom_kills", lambda: 3 + kills)
+        trainable = start(order)
+    result = trainable.step()
+    if killed:
+        assert failure(result)["reason"] == "out_of_memory"
+        assert "the kernel killed its worker" in failure(result)["detail"]
+        result = trainable.step()
+    assert json.loads(result[REPORT_KEY])["report"] == 1
+    heartbeat.end()
 
 
 @pytest.mark.parametrize(

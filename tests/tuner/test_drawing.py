@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.domains import Float
 from search_spaces.space import Dimension, Space
-from tuner.drawing import MAX_ENDED, _suggest, draw, evidence
+from tuner.drawing import MAX_ENDED, MAX_INFEASIBLE, _suggest, draw, evidence
 from tuner.samplers import make_sampler
 
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)
@@ -96,6 +96,32 @@ def test_tpe_learns_from_what_it_is_shown(toy: Any) -> None:
     for number, trial in enumerate(trials):
         trial.number = number
     assert share_of_small(trials) > 0.8 > share_of_small([])
+
+
+def test_tpe_keeps_away_from_where_trials_ran_out_of_memory_however_good_it_is_there(toy: Any) -> None:
+    space = {"optimizer.lr": FloatDistribution(1e-5, 1e-3, log=True)}
+    rng = np.random.default_rng(0)
+    trials = [
+        optuna.trial.create_trial(value=np.log(rate), params={"optimizer.lr": rate}, distributions=space)
+        for rate in (10 ** rng.uniform(-5, -3, 60)).tolist()
+    ]
+    failed = [
+        optuna.trial.create_trial(
+            state=TrialState.FAIL, params={"optimizer.lr": rate}, distributions=space, system_attrs={"constraints:memory": 1.0}
+        )
+        for rate in (10 ** rng.uniform(-4, -3, MAX_INFEASIBLE + 10)).tolist()
+    ]
+    for number, trial in enumerate([*trials, *failed]):
+        trial.number = number
+
+    def mean_log_rate(shown: list[FrozenTrial]) -> float:
+        drawn = [draw(toy.space, toy.base, make_sampler("tpe", 1, n), shown, number=len(shown)).assignment for n in range(20)]
+        return float(np.mean([np.log10(assignment["optimizer.lr"]) for assignment in drawn]))
+
+    shown = evidence([*trials, *failed])
+    assert numbers(shown) == [*range(60), *range(70, 70 + MAX_INFEASIBLE)]
+    assert all(trial.state is TrialState.FAIL for trial in failed)
+    assert mean_log_rate([*trials, *failed]) < mean_log_rate(trials) - 0.1
 
 
 def test_a_random_sampler_needs_no_trials(toy: Any) -> None:

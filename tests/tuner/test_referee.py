@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -241,6 +242,40 @@ def test_a_report_that_lacks_a_metric_or_holds_no_number_ends_its_trial_alone_an
     failed = ledger.record(0)
     assert (failed.state, failed.reason, failed.detail, len(failed.reports)) == ("failed", reason, detail, 1)
     assert [record.number for record in rank(ledger.records())] == [1]
+
+
+def test_a_trial_without_memory_is_tried_once_more_in_halves_then_fails_and_is_told_to_optuna(toy: Any) -> None:
+    study = toy.new_study()
+    ledger = Ledger(study)
+    referee = referee_of(toy, ledger, trials=1)
+    first = referee.next_order()
+    assert isinstance(first, Order) and first.config["data"]["micro_batch_size"] is None
+    assert referee.hear(0, toy.report(1, 0.5)) == "continue"
+    again = referee.out_of_memory(0, "no room")
+    assert again is not None and again.known_reports == 1
+    assert again.config["data"] == {**first.config["data"], "micro_batch_size": first.config["data"]["batch_size"] // 2}
+    assert (ledger.record(0).state, ledger.record(0).config) == ("running", first.config)
+    taken_over = referee_of(toy, Ledger(study), trials=1)
+    assert taken_over.next_order() == again
+    assert taken_over.out_of_memory(0, "no room in halves") is None
+    failed = Ledger(study).record(0)
+    assert (failed.state, failed.reason, failed.detail) == ("failed", "out_of_memory", "no room in halves")
+    [trial] = optuna.load_study(storage=study._storage, study_name=study.study_name).trials
+    assert (trial.state.name, trial.constraints) == ("FAIL", {"out_of_memory": 1.0})
+
+
+def test_what_cannot_be_halved_fails_at_once_and_what_has_ended_stays_so(toy: Any) -> None:
+    ledger = Ledger(toy.new_study())
+    referee = Referee(
+        ledger, toy.settings(trials=2), toy.space, toy.base.override({"data.batch_size": 1}), Path("/s"), attributes={}
+    )
+    referee.next_order()
+    assert referee.out_of_memory(0, "no room") is None
+    assert ledger.record(0).reason == "out_of_memory"
+    referee.next_order()
+    referee.end(1, "failed", "hung", "silent")
+    assert referee.out_of_memory(1, "no room") is None
+    assert ledger.record(1).reason == "hung"
 
 
 def test_without_early_stopping_all_are_complete(toy: Any) -> None:

@@ -119,6 +119,14 @@ def part_of(batch: Batch, examples: np.ndarray) -> Batch:
     )
 
 
+def micro_batches(batch: Batch, size: int | None) -> list[Batch]:
+    """A batch in parts of `size` examples, in order, of which the last may be smaller; None: in one."""
+    if size is None or size >= batch.num_examples:
+        return [batch]
+    starts = range(0, batch.num_examples, size)
+    return [part_of(batch, np.arange(start, min(start + size, batch.num_examples))) for start in starts]
+
+
 def _places(lengths: np.ndarray) -> np.ndarray:
     """Of each token its place in its sequence, int64 `[total_tokens]`, for sequences that lie end to end."""
     places: np.ndarray = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
