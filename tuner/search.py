@@ -20,6 +20,7 @@ from rich.console import Console
 from typer import Option
 
 from trainables.parts import ConfigError, Problems, sentences_of
+from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import Ledger, LedgerError
@@ -202,4 +203,5 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
+    keep_files_private()
     run()
