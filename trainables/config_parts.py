@@ -3,9 +3,10 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trainables.parts import Part
+from trainables.secrecy import refuse_credentials
 
 PACKAGED_ENCODER = "packaged"
 TINY_ENCODER = "tiny"
@@ -13,6 +14,8 @@ SAMPLE_SOURCE = "sample"
 HUB_SOURCE = "hub"
 TEACHER_ROW = "row:"
 """A teacher that is a row of the same study, `row:NAME`; a search puts the folder of its model there."""
+Place = Annotated[str, AfterValidator(refuse_credentials)]
+"""A folder or a name on the hub."""
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Pooling = Literal["cls", "mean", "max", "attention"]
@@ -33,7 +36,7 @@ class EdaConfig(Part):
 class DataConfig(Part):
     """Which rows a trial sees and how they become tokens."""
 
-    source: str = Field(SAMPLE_SOURCE, min_length=1, description="`sample`, `hub`, or a folder with the CS224N files")
+    source: Place = Field(SAMPLE_SOURCE, min_length=1, description="`sample`, `hub`, or a folder with the CS224N files")
     max_tokens: int = Field(
         128, ge=8, le=512, description="longest sequence, special tokens included; pairs are cut longest first"
     )
@@ -44,7 +47,7 @@ class DataConfig(Part):
         ge=1,
         le=4096,
         description="examples of a batch that are computed at once, which takes less memory; the gradients of the parts are "
-        "added up (docs/decisions/0020); null: all of it",
+        "added up (docs/decisions/0022); null: all of it",
     )
     bucket_window: int = Field(
         1,
@@ -78,7 +81,7 @@ class LoraConfig(Part):
 class EncoderConfig(Part):
     """The BERT under the heads."""
 
-    name: str = Field(PACKAGED_ENCODER, min_length=1, description="`packaged`, `tiny`, a folder, or a Hugging Face name")
+    name: Place = Field(PACKAGED_ENCODER, min_length=1, description="`packaged`, `tiny`, a folder, or a Hugging Face name")
     pair_encoding: Literal["cross", "bi"] = Field(
         "cross", description="`cross`: [CLS] a [SEP] b [SEP] read at once; `bi`: a and b read apart (studentbert 5.3)"
     )

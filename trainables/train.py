@@ -17,6 +17,7 @@ from trainables.files import write_atomically
 from trainables.inputs import Inputs, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError
 from trainables.paths import parse_assignments, write_yaml
+from trainables.secrecy import keep_files_private
 from trainables.tasks import TaskSet, best_report
 
 if TYPE_CHECKING:
@@ -167,4 +168,5 @@ def _row(metrics: "Metrics", tasks: TaskSet) -> str:
 
 
 if __name__ == "__main__":
+    keep_files_private()
     app()

@@ -28,6 +28,7 @@ from trainables.checkpoints import MANIFEST, verify
 from trainables.data.rows import Split
 from trainables.parts import ConfigError
 from trainables.plain_files import read_json
+from trainables.secrecy import keep_files_private
 from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.ensemble import export_ensemble, table
@@ -259,4 +260,5 @@ def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path 
 
 
 if __name__ == "__main__":
+    keep_files_private()
     app()

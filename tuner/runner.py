@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
+from ray.tune.execution import class_cache
 
 from trainables.trainable import TrialTrainable
 from tuner.interrupts import Interrupts
@@ -46,6 +47,7 @@ def run_trials(
         OSError, TuneError: a disk is full (`trainables.disk.is_disk_full` tells), or something else went wrong.
     """
     assert referee.num_to_start > 0, "there must be a trial to start"
+    keep_keys_off_command_lines()
     tuner = Tuner(
         with_resources(trainable, {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}),
         tune_config=TuneConfig(
@@ -66,6 +68,14 @@ def run_trials(
         ),
     )
     tuner.fit()
+
+
+def keep_keys_off_command_lines() -> None:
+    """Has Tune hand no `AWS_*` variable to its workers: they would stand in each worker's command line, for all to see in `ps`.
+
+    Workers of this machine have the driver's environment anyway, those of other hosts that of their own.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")}
 
 
 class _Check(Callback):  # type: ignore[misc]  # ray has no types

@@ -21,6 +21,7 @@ from typer import Option
 
 from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems, sentences_of
+from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.backup import BACKUP_FILE
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
@@ -257,4 +258,5 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
+    keep_files_private()
     run()

@@ -9,6 +9,7 @@ import sqlalchemy
 from pydantic import Field
 
 from trainables.parts import ConfigError, Part, parse_part
+from trainables.secrecy import holds_credentials
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
@@ -123,18 +124,20 @@ def sqlite_url(file: Path) -> str:
 def _sqlite_file(uri: str) -> Path:
     url = sqlalchemy.make_url(uri)
     if url.query or url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
-        raise ConfigError([f"--tracking-uri: sqlite:///FILE must name a file, without options, but got {uri!r}"])
+        raise ConfigError(
+            [f"--tracking-uri: sqlite:///FILE must name a file, without options, but got {uri.partition('?')[0]!r}"]
+        )
     return Path(str(url.database)).expanduser().absolute()
 
 
 def _problem_of_server(uri: str) -> str:
-    if "@" in uri:
+    if "@" in uri or ("?" not in uri and holds_credentials(uri)):
         return "credentials must not stand in it; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
     return "" if _SERVER.fullmatch(uri) else f"http://HOST:PORT or https://HOST must be given, but got {uri.partition('?')[0]!r}"
 
 
 def _problem_of_database(uri: str) -> str:
-    if PASSWORD_IN_URL.search(uri.partition("://")[2] or uri):
+    if PASSWORD_IN_URL.search(uri.partition("://")[2] or uri) or holds_credentials(uri):
         return "a password must not stand in it; the database's client can look for it elsewhere (~/.pgpass, my.cnf)"
     if _DATABASE.fullmatch(uri):
         return ""

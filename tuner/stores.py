@@ -16,6 +16,7 @@ import optuna
 import sqlalchemy as sa
 
 from trainables.parts import ConfigError
+from trainables.secrecy import holds_credentials
 from tuner.settings import PASSWORD_IN_URL, sqlite_url
 
 LEDGER_FILE = "study.db"
@@ -92,7 +93,7 @@ def parse_ledger_url(text: str) -> str:
     Raises:
         ConfigError: another kind of address, or one with a password in it: it is written into files and shown.
     """
-    if PASSWORD_IN_URL.search(text.partition("://")[2] or text):
+    if PASSWORD_IN_URL.search(text.partition("://")[2] or text) or holds_credentials(text):
         raise ConfigError(["--ledger: a password must not stand in it; put it into ~/.pgpass, or PGPASSWORD"])
     if not _POSTGRESQL.fullmatch(text):
         raise ConfigError([f"--ledger: postgresql://[USER@]HOST[:PORT]/DATABASE must be given, but got {text!r}"])

@@ -24,6 +24,7 @@ import sqlalchemy
 import typer
 
 from trainables.parts import ConfigError
+from trainables.secrecy import keep_files_private
 from tuner.ledger import Ledger, LedgerError, first_line
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
@@ -361,4 +362,5 @@ def _failure(message: str, code: int) -> typer.Exit:
 
 
 if __name__ == "__main__":
+    keep_files_private()
     app()

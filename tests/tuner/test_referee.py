@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tuner.played_search import by_config, by_number, drive, outcome, referee_of
 from tuner.ledger import Ledger
 from tuner.records import TrialRecord, rank
-from tuner.referee import Referee
+from tuner.referee import Order, Referee
 from tuner.samplers import grid_points
 
 Event = tuple[str, TrialRecord]

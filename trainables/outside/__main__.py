@@ -16,6 +16,7 @@ from trainables.outside.choosing import choose_nearest, choose_random, draw_shot
 from trainables.outside.request import Asked, Request, look
 from trainables.outside.rows_file import option_of, write_rows
 from trainables.parts import ConfigError
+from trainables.secrecy import keep_files_private
 
 EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
 NEAREST_PER_LABEL = 3000
@@ -154,4 +155,5 @@ def _tell(request: Request, classes: np.ndarray, out: Path, data: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_files_private()
     app()
