@@ -24,7 +24,7 @@ from typing import Any
 from trainables.background import in_background
 from trainables.files import write_atomically
 from tuner.ledger import first_line
-from tuner.ledger_rows import ENDED, Rows, only_reading, read_states, read_trial, state_of
+from tuner.ledger_rows import ENDED, Rows, only_reading, read_ids, read_states, read_trial, state_of
 from tuner.records import TrialRecord
 from tuner.search_folder import trial_folder
 from tuner.stores import LEDGER_FILE
@@ -105,8 +105,9 @@ class Keeper:
             return
         try:
             with only_reading(self._folder / LEDGER_FILE) as connection:
+                ids = read_ids(connection) if numbers is None else None
                 for number in numbers if numbers is not None else _behind(self._folder, connection):
-                    if (rows := read_trial(connection, number)) is not None:
+                    if (rows := read_trial(connection, number, ids)) is not None:
                         write_record(self._folder, number, rows, sync=sync)
         except (OSError, sqlite3.Error) as error:
             self._complain(error)
@@ -155,6 +156,7 @@ def write_record(folder: Path, number: int, rows: Rows, *, sync: bool = True) ->
     if sync:
         write_atomically(path, content)
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{RECORD_FILE}.aside")
     aside.touch(mode=0o600)
     aside.write_bytes(content)

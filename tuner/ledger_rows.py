@@ -12,7 +12,14 @@ from typing import Any
 
 Rows = dict[str, list[dict[str, Any]]]
 HEAD, USER, SCORES = "trials", "trial_user_attributes", "trial_intermediate_values"
-_PARTS = ("trial_params", "trial_values", SCORES, USER, "trial_system_attributes")
+_PARTS = {
+    "trial_params": "param_name",
+    "trial_values": "objective",
+    SCORES: "step",
+    USER: "key",
+    "trial_system_attributes": "key",
+}
+"""Table -> the column in whose order its rows are read."""
 ENDED = frozenset({"COMPLETE", "PRUNED", "FAIL"})
 WAITING = "WAITING"
 _BUSY_SECONDS = 60.0
@@ -36,15 +43,27 @@ def writing(file: Path) -> Iterator[sqlite3.Connection]:
             yield connection
 
 
-def read_trial(connection: sqlite3.Connection, number: int) -> Rows | None:
-    """The rows of one trial, without the store's own numbers for them; None where there is no such trial."""
-    head = connection.execute(f"SELECT * FROM {HEAD} WHERE number = ?", (number,)).fetchone()
+def read_ids(connection: sqlite3.Connection) -> dict[int, int]:
+    """Trial -> the store's own number for it: the tables have no index by the trial's."""
+    return {row["number"]: row["trial_id"] for row in connection.execute(f"SELECT number, trial_id FROM {HEAD}")}
+
+
+def read_trial(connection: sqlite3.Connection, number: int, ids: Mapping[int, int] | None = None) -> Rows | None:
+    """The rows of one trial, without the store's own numbers for them; None where there is no such trial.
+
+    Args:
+        connection: to the store.
+        number: of the trial.
+        ids: as `read_ids` gives them, where many trials are read.
+    """
+    key, value = ("number", number) if ids is None else ("trial_id", ids.get(number))
+    head = connection.execute(f"SELECT * FROM {HEAD} WHERE {key} = ?", (value,)).fetchone()
     if head is None:
         return None
     rows: Rows = {HEAD: [_without_ids(HEAD, head)]}
-    for table in _PARTS:
-        found = connection.execute(f"SELECT * FROM {table} WHERE trial_id = ?", (head["trial_id"],))
-        rows[table] = sorted((_without_ids(table, row) for row in found), key=json.dumps)
+    for table, column in _PARTS.items():
+        found = connection.execute(f"SELECT * FROM {table} WHERE trial_id = ? ORDER BY {column}", (head["trial_id"],))
+        rows[table] = [_without_ids(table, row) for row in found]
     return rows
 
 

@@ -32,6 +32,7 @@ from tuner.ledger_rows import (
     new_rows,
     only_reading,
     read_header,
+    read_ids,
     read_states,
     read_trial,
     state_of,
@@ -137,8 +138,13 @@ def plan_repair(folder: Path, store: Path) -> Repair:
             states = read_states(connection)
             numbers = sorted({*states, *_numbers_of(folder), *(read_states(other) if other else {})})
             rungs = list(read_header(connection).get("rungs", []))
+            ids, other_ids = read_ids(connection), read_ids(other) if other else {}
             for number in numbers:
-                _compare(folder, number, (read_trial(connection, number), _trial_of(other, number)), rungs, repair)
+                here = read_trial(connection, number, ids)
+                in_backup = None
+                if other is not None and state_of(here) not in ENDED:
+                    in_backup = read_trial(other, number, other_ids)
+                _compare(folder, number, (here, in_backup), rungs, repair)
     except (sqlite3.Error, ValueError) as error:
         raise LedgerError(f"{store}: cannot be read: {first_line(error)}") from None
     known = {*states, *repair.trials, *repair.lost}
@@ -246,10 +252,6 @@ def _second(folder: Path, store: Path) -> Iterator[sqlite3.Connection | None]:
         return
     with only_reading(backup) as connection:
         yield connection
-
-
-def _trial_of(connection: sqlite3.Connection | None, number: int) -> Rows | None:
-    return read_trial(connection, number) if connection is not None else None
 
 
 def _numbers_of(folder: Path) -> list[int]:

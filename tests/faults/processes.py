@@ -1,6 +1,7 @@
 """The processes of one bench: found by a mark in their environment, which children inherit, so that no other is touched."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 MARK = "TRITUNE_FAULTS_MARK"
 _SHARED_MEMORY = "/dev/shm/"
-_WORKER = b"ray::TrialTrainable"
+_WORKER = re.compile(rb"ray::\w*Trainable")  # of the class that Tune makes of ours, and what it does
 
 
 def marked(mark: str) -> Iterator[int]:
@@ -27,7 +28,7 @@ def workers(mark: str) -> list[int]:
     found = []
     for pid in marked(mark):
         try:
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_WORKER):
+            if _WORKER.match(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 found.append(pid)
         except OSError:
             continue

@@ -20,7 +20,7 @@ SEED = 19_990_321
 MOST_KILLS_A_TRIAL = 3  # as often it is started again
 CURVE_TOLERANCE = 1e-6
 GONE_SECONDS = 10.0
-ARGS = ("--budget", "14400", "--concurrency", "1", "--early-stopping", "none", "--searcher", "random")
+ARGS = ("--budget", "3600", "--concurrency", "1", "--early-stopping", "none", "--searcher", "random")
 
 
 @pytest.mark.faults
