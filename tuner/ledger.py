@@ -20,26 +20,25 @@ import contextlib
 import datetime
 import json
 import math
-import sqlite3
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import Connection
 
 from search_spaces.domains import Value
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.drawing import draw
+from tuner.lease import Holder, Lease, holder_of
 from tuner.records import Ending, Reason, Report, State, TrialRecord
-from tuner.settings import sqlite_url
-from tuner.study_tables import changed, new_trial, read_trials, transaction, write_trial
+from tuner.stores import LEDGER_FILE, create_study, engine_of, has_study, open_study, snapshot
+from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
 
-LEDGER_FILE = "study.db"
-_STUDY_NAME = "tritune"
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
 _FIXED = "fixed_params"  # Optuna's
@@ -48,8 +47,6 @@ _TOLD: dict[Ending, TrialState] = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class LedgerError(ValueError):
@@ -64,23 +61,28 @@ class Ledger:
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
-        self._engine = _engine_of(study)
+        self._engine = engine_of(study)
+        self._lease: Lease | None = None
+        weakref.finalize(self, self._engine.dispose)
         self._known: list[FrozenTrial] = []
         self._writes = False
         self._ended: dict[int, TrialRecord] = {}
 
     @classmethod
-    def create(cls, folder: Path, header: Mapping[str, Any]) -> "Ledger":
+    def create(cls, folder: Path, header: Mapping[str, Any], url: str | None = None) -> "Ledger":
         """A new ledger in `folder`, with what is fixed for the whole search: settings, space, lineage.
+
+        Args:
+            folder: of the search.
+            header: its entries; `id` names the study in a database.
+            url: of a database that holds it; None: a file in the folder.
 
         Raises:
             LedgerError: there is one already.
         """
-        path = folder / LEDGER_FILE
-        if path.exists():
-            raise LedgerError(f"{path}: a search stands here already")
-        ledger = cls(optuna.create_study(storage=_storage(path), study_name=_STUDY_NAME, direction="maximize"))
-        _write_ahead(path)
+        if has_study(folder):
+            raise LedgerError(f"{folder}: a search stands here already")
+        ledger = cls(create_study(folder, url, str(header.get("id", ""))))
         for key, value in header.items():
             ledger.set_header(key, value)
         return ledger
@@ -92,14 +94,29 @@ class Ledger:
         Raises:
             LedgerError: no ledger there, or none that can be read.
         """
-        path = folder / LEDGER_FILE
-        if not path.is_file():
+        if not has_study(folder):
             raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
         try:
-            _look_for_study(path)
-            return cls(optuna.load_study(storage=_storage(path), study_name=_STUDY_NAME))
+            return cls(open_study(folder))
         except Exception as error:
-            raise LedgerError(f"{path}: no ledger that can be read: {first_line(error)}") from error
+            raise LedgerError(f"{folder}: no ledger that can be read: {first_line(error)}") from error
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the ledger's lease: until its end nobody else writes.
+
+        Raises:
+            LeaseHeldError: another driver holds it.
+        """
+        with Lease(self._engine, self._study._study_id).renewed() as lease:
+            self._lease = lease
+            yield
+
+    @property
+    def holder(self) -> Holder | None:
+        """Whoever is at work on it, on whatever machine."""
+        with self._engine.connect() as connection:
+            return holder_of(connection, self._study._study_id)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -107,8 +124,13 @@ class Ledger:
         return dict(self._study.user_attrs)
 
     def set_header(self, key: str, value: Any) -> None:
-        """Writes one entry of the header; plain values only."""
-        self._study.set_user_attr(key, value)
+        """Writes one entry of the header; plain values only.
+
+        Raises:
+            LeaseLostError: another driver has taken over.
+        """
+        with self._own_transaction() as connection:
+            write_study_attribute(connection, self._study._study_id, "user", key, value)
 
     def ask(self, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]) -> TrialRecord:
         """Asks the sampler for the next trial and writes it down, whole, before anybody hears of it.
@@ -192,15 +214,27 @@ class Ledger:
         return True
 
     def _write(self, after: FrozenTrial) -> None:
-        """Writes an event, then knows it."""
+        """Writes an event, then knows it.
+
+        Raises:
+            LeaseLostError: another driver has taken over.
+        """
         is_new = after.number == len(self._known)
-        with transaction(self._engine) as connection:
+        with self._own_transaction() as connection:
             trial_id = write_trial(connection, self._study._study_id, None if is_new else self._known[after.number], after)
         after = changed(after, _trial_id=trial_id)
         if is_new:
             self._known.append(after)
         else:
             self._known[after.number] = after
+
+    @contextlib.contextmanager
+    def _own_transaction(self) -> Iterator[Connection]:
+        """A transaction in which nobody else can be the writer."""
+        with transaction(self._engine) as connection:
+            if self._lease is not None:
+                self._lease.check(connection)
+            yield connection
 
     def record(self, number: int) -> TrialRecord:
         """The record of one trial."""
@@ -225,7 +259,7 @@ class Ledger:
 
     def _trials(self) -> list[FrozenTrial]:
         if not self._writes:
-            with self._engine.connect() as connection:
+            with snapshot(self._engine) as connection:
                 self._known = read_trials(connection, self._study._study_id, self._known)
         return self._known
 
@@ -274,31 +308,6 @@ def _record(frozen: FrozenTrial) -> TrialRecord:
 
 def _interrupted(record: TrialRecord) -> TrialRecord:
     return TrialRecord(**{**record.__dict__, "state": "interrupted"})
-
-
-def _storage(path: Path) -> optuna.storages.RDBStorage:
-    url = sqlite_url(path.resolve()).replace("{", "{{").replace("}", "}}")  # Optuna formats the URL
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
-
-
-def _engine_of(study: optuna.Study) -> sqlalchemy.Engine:
-    """Of the store behind Optuna's cache."""
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
-    assert isinstance(engine, sqlalchemy.Engine)
-    return engine
-
-
-def _look_for_study(path: Path) -> None:
-    """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
-            raise LookupError(f"it holds no study named {_STUDY_NAME}")
-
-
-def _write_ahead(path: Path) -> None:
-    """SQLite's write-ahead log, kept in the file from now on: readers no longer make the driver wait."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def first_line(error: BaseException) -> str:

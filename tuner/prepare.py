@@ -1,6 +1,6 @@
 """Everything is looked at before anything starts: settings, config, space, data, encoder.  All mistakes come in one message."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trainables.tasks import CS224N
 from tuner.ledger import Ledger, LedgerError
 from tuner.search_plan import OWNED_PATHS, SearchPlan, base_config, check_unchanged, open_or_look, plan_of
 from tuner.settings import SearchSettings, parse_tracking_uri
+from tuner.stores import check_ledger_url
 from tuner.study_plan import prepare_study, resumed_study
 
 _NOT_BY_HAND = ("seed", "num_threads")
@@ -47,7 +48,8 @@ def prepare(
         ConfigError: every mistake found.
     """
     problems = Problems() if problems is None else problems
-    settings_tree = _with_tracking_uri(settings_tree, problems)
+    settings_tree = _with_checked(settings_tree, "ledger", check_ledger_url, problems)
+    settings_tree = _with_checked(settings_tree, "tracking_uri", parse_tracking_uri, problems)
     usable = _parse_settings(settings_tree, problems)
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
     problems.add(
@@ -93,10 +95,10 @@ def default_space(base: TrialConfig) -> str:
     return leaderboard.SPACE.name if base.tasks == CS224N else basics.SPACE.name
 
 
-def _with_tracking_uri(tree: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
-    """Settings whose tracking URI is checked, and means the same in every folder."""
-    uri = tree.get("tracking_uri")
-    return {**tree, "tracking_uri": problems.attempt(lambda: parse_tracking_uri(uri))} if isinstance(uri, str) else tree
+def _with_checked(tree: Mapping[str, Any], key: str, parse: Callable[[str], str], problems: Problems) -> Mapping[str, Any]:
+    """Settings with an address that is checked, and means the same in every folder."""
+    address = tree.get(key)
+    return {**tree, key: problems.attempt(lambda: parse(address))} if isinstance(address, str) else tree
 
 
 def _varying(space_name: str, fixed: Iterable[str]) -> Space:
@@ -144,7 +146,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     missing = [key for key in ("settings", "space", "base", "data_hashes") if key not in header]
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")
-    settings_tree = _with_tracking_uri({**header["settings"], **changes}, problems)
+    settings_tree = _with_checked({**header["settings"], **changes}, "tracking_uri", parse_tracking_uri, problems)
     settings = _parse_settings(settings_tree, problems, before=header["settings"])
     base = TrialConfig.parse(header["base"])
     space, fixed = parse_space(header["space"]), tuple(header.get("fixed", ()))

@@ -41,9 +41,11 @@ _FIXED_ONCE_BEGUN = {
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
     "--out": "out",
+    "--ledger": "ledger",
     "--study": "study",
     "--rows": "rows",
 }
+_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "tracking_uri")
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
@@ -90,6 +92,7 @@ def main(  # noqa: PLR0917 - a command line
         list[str] | None,
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
     ] = None,
+    ledger: Annotated[str | None, Option(help="postgresql://USER@HOST/DATABASE that holds the ledger [a file]")] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
     print_config: Annotated[
         bool, Option("--print-config", help="print settings, space and config as YAML, start nothing")
@@ -140,7 +143,7 @@ def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path,
     Raises:
         ConfigError, LedgerError: every mistake in it.
     """
-    changes = {key: given[key] for key in ("concurrency", "gpus_per_trial", "keep_models", "tracking_uri") if key in given}
+    changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
     if "seeds" in given:

@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from trainables import teacher_files
 from trainables.parts import ConfigError
-from tuner.ledger import LEDGER_FILE
+from tuner.ledger import Ledger, LedgerError
+from tuner.stores import POINTER_FILE, has_study
 
 RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
@@ -46,7 +47,7 @@ def claimed(name: str, today: datetime.date) -> Iterator[Path]:
 
 def check_new(folder: Path) -> list[str]:
     """Why no new search may begin in `folder`; empty where it may."""
-    if (folder / LEDGER_FILE).exists():
+    if has_study(folder):
         return [f"--out: {folder} is another search; give another folder, or go on with it: --resume {quote(str(folder))}"]
     if folder.exists() and not folder.is_dir():
         return [f"--out: {folder} is a file; a folder that is new or empty must be given"]
@@ -79,7 +80,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_live(folder: Path) -> bool:
-    """Whether a driver is at work on the search in `folder`."""
+    """Whether a driver is at work on the search in `folder`, here or, where a database holds the ledger, elsewhere."""
+    with contextlib.suppress(LedgerError):
+        if (folder / POINTER_FILE).exists() and Ledger.open(folder).holder is not None:
+            return True
     if not (folder / LOCK_FILE).exists():
         return False
     try:

@@ -13,7 +13,7 @@ from trainables.parts import ConfigError, Part, parse_part
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
 _DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
-_PASSWORD = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
+PASSWORD_IN_URL = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
 _SQLITE = "sqlite:///"
 
 
@@ -36,6 +36,7 @@ class SearchSettings(Part):
     cpus_per_trial: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each trial")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
     keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")
+    ledger: str | None = Field(None, min_length=1, description="database that holds the ledger; null: a file in the folder")
     tracking_uri: str | None = Field(None, min_length=1, description="MLflow server or store; null: mlflow.db beside the search")
 
     @classmethod
@@ -130,7 +131,7 @@ def _problem_of_server(uri: str) -> str:
 
 
 def _problem_of_database(uri: str) -> str:
-    if _PASSWORD.search(uri.partition("://")[2] or uri):
+    if PASSWORD_IN_URL.search(uri.partition("://")[2] or uri):
         return "a password must not stand in it; the database's client can look for it elsewhere (~/.pgpass, my.cnf)"
     if _DATABASE.fullmatch(uri):
         return ""

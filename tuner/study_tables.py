@@ -13,7 +13,7 @@ import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
@@ -32,6 +32,7 @@ _TRIALS, _PARAMS, _VALUES, _SCORES, _USER, _SYSTEM = (
         models.TrialSystemAttributeModel,
     )
 )
+_STUDY_ATTRIBUTES = {"user": models.StudyUserAttributeModel.__table__, "system": models.StudySystemAttributeModel.__table__}
 _MAX_IDS = 500
 """Trials named in one query; SQLite takes 32,766 parameters, older ones 999."""
 
@@ -103,6 +104,25 @@ def write_trial(connection: Connection, study_id: int, before: FrozenTrial | Non
     if after.values and not old.values:
         _insert(connection, _VALUES, [_value_row(trial_id, after.values[0])])
     return trial_id
+
+
+StudyAttribute = Literal["user", "system"]
+
+
+def write_study_attribute(connection: Connection, study_id: int, kind: StudyAttribute, key: str, value: Any) -> None:
+    """Writes an attribute of a study, plain values only, in place of an older one."""
+    table, text = _STUDY_ATTRIBUTES[kind], json.dumps(value)
+    own = (table.c.study_id == study_id) & (table.c.key == key)
+    if connection.execute(sa.update(table).where(own).values(value_json=text)).rowcount == 0:
+        connection.execute(sa.insert(table).values(study_id=study_id, key=key, value_json=text))
+
+
+def read_study_attribute(connection: Connection, study_id: int, kind: StudyAttribute, key: str, *, keep: bool = False) -> Any:
+    """An attribute of a study, None where there is none; with `keep` nobody changes it before the transaction ends."""
+    table = _STUDY_ATTRIBUTES[kind]
+    query = sa.select(table.c.value_json).where(table.c.study_id == study_id, table.c.key == key)
+    text = connection.execute(query.with_for_update(read=True) if keep else query).scalar()
+    return None if text is None else json.loads(text)
 
 
 def new_trial(number: int, state: TrialState, system_attrs: Mapping[str, Any] | None = None) -> FrozenTrial:

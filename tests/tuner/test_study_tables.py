@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.ledger import _engine_of
+from tuner.stores import engine_of
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_trial
 
 SPACE = {
@@ -54,7 +54,7 @@ def by_optuna(study: optuna.Study, plan: dict[str, Any]) -> None:
 
 def by_us(study: optuna.Study, plan: dict[str, Any], like: FrozenTrial) -> None:
     """In four transactions, with the times that Optuna's trial has."""
-    engine, study_id = _engine_of(study), study._study_id
+    engine, study_id = engine_of(study), study._study_id
 
     def write(before: FrozenTrial | None, **changes: Any) -> FrozenTrial:
         after = changed(before or new_trial(like.number, TrialState.WAITING), **changes)
@@ -106,7 +106,7 @@ def test_our_trials_are_optunas(plans: list[dict[str, Any]], empty: bytes) -> No
         expected = comparable(theirs.trials)
         assert comparable(optuna.load_study(storage=ours._storage, study_name="s").trials) == expected
         for study in (theirs, ours):
-            with _engine_of(study).connect() as connection:
+            with engine_of(study).connect() as connection:
                 assert comparable(read_trials(connection, study._study_id)) == expected
 
 
@@ -114,7 +114,7 @@ def test_what_had_ended_is_not_read_again_and_the_rest_is(empty: bytes) -> None:
     with new_study(empty) as study:
         ended, running = study.ask(), study.ask()
         study.tell(ended, 0.5)
-        engine = _engine_of(study)
+        engine = engine_of(study)
         with engine.connect() as connection:
             first = read_trials(connection, study._study_id)
         running.set_user_attr("report:1", {"score": 0.5})
@@ -130,14 +130,14 @@ def test_only_the_studys_own_trials_are_read(empty: bytes) -> None:
         other = optuna.create_study(storage=study._storage, study_name="other")
         other.tell(other.ask(), 0.1)
         study.ask().report(math.nan, 3)
-        with _engine_of(study).connect() as connection:
+        with engine_of(study).connect() as connection:
             [trial] = read_trials(connection, study._study_id)
         assert (trial.number, list(trial.intermediate_values)) == (0, [3])
 
 
 def test_a_transaction_that_breaks_leaves_nothing(empty: bytes) -> None:
     with new_study(empty) as study:
-        with contextlib.suppress(RuntimeError), transaction(_engine_of(study)) as connection:
+        with contextlib.suppress(RuntimeError), transaction(engine_of(study)) as connection:
             write_trial(connection, study._study_id, None, new_trial(0, TrialState.RUNNING, {"a": 1}))
             raise RuntimeError
         assert study.trials == []
@@ -149,10 +149,10 @@ def test_what_stands_otherwise_is_replaced(empty: bytes) -> None:
         asked = study.ask()
         asked.set_user_attr("reason", ["error", "its worker died"])
         asked.report(0.1, 3)
-        with _engine_of(study).connect() as connection:
+        with engine_of(study).connect() as connection:
             [before] = read_trials(connection, study._study_id)
         after = changed(before, user_attrs={"reason": ["", ""], "new": 1}, intermediate_values={3: 0.7})
-        with transaction(_engine_of(study)) as connection:
+        with transaction(engine_of(study)) as connection:
             write_trial(connection, study._study_id, before, after)
         [trial] = optuna.load_study(storage=study._storage, study_name="s").trials
         assert trial.user_attrs == {"reason": ["", ""], "new": 1}
@@ -165,7 +165,7 @@ def test_choices_that_python_takes_for_equal_are_written_as_they_are(choices: An
         for number, own in enumerate(choices):
             kind = {"kind": CategoricalDistribution(own)}
             trial = changed(new_trial(number, TrialState.RUNNING), params={"kind": own[1]}, distributions=kind)
-            with transaction(_engine_of(study)) as connection:
+            with transaction(engine_of(study)) as connection:
                 write_trial(connection, study._study_id, None, trial)
         read = optuna.load_study(storage=study._storage, study_name="s").trials
         assert [repr(trial.distributions["kind"].choices) for trial in read] == [repr(own) for own in choices]

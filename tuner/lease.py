@@ -1,0 +1,204 @@
+"""Who may write a ledger: one driver at a time, on whatever machine, by a lease that stands in the ledger itself.
+
+The holder renews it; whoever finds it lapsed, or its holder's process gone from this very machine, takes it.  Each event is
+written in a transaction that looks whether the lease is still its writer's: a driver that was frozen for longer than its lease
+and wakes up when another has taken over writes nothing any more.
+
+Source: Gray & Cheriton 1989, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency".
+"""
+
+import contextlib
+import getpass
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+
+from trainables.parts import ConfigError
+from tuner.processes import is_alive
+from tuner.study_tables import read_study_attribute, transaction, write_study_attribute
+
+LEASE_SECONDS = 60.0
+_RENEWALS_A_LEASE = 4
+_KEY = "tritune:lease"
+_STUDIES = models.StudyModel.__table__
+
+
+class LeaseHeldError(ConfigError):
+    """Another driver holds the lease; the message names it."""
+
+
+class LeaseLostError(RuntimeError):
+    """Another driver has taken the lease: nothing may be written any more."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that writes a ledger.
+
+    Attributes:
+        token: of this holding, drawn at random.
+        name: for people: `user@host`.
+        place: where `pid` means something: a machine since its start, and a namespace of its processes; empty: not known.
+        pid: its process.
+        started: when that process began, as its system counts; empty: not known.
+    """
+
+    token: str
+    name: str
+    place: str
+    pid: int
+    started: str
+
+    @classmethod
+    def this_process(cls) -> "Holder":
+        """This one, with a new token."""
+        pid = os.getpid()
+        return cls(secrets.token_hex(16), f"{_user()}@{socket.gethostname()}", _place(), pid, _start_of(pid))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended: only of a process of this place can that be told."""
+        if not self.place or self.place != _place():
+            return False
+        return not is_alive(self.pid) or _start_of(self.pid) != self.started
+
+    def __str__(self) -> str:
+        return f"{self.name}, process {self.pid}"
+
+
+class Lease:
+    """A lease that is held.
+
+    Args:
+        engine: of the store.
+        study_id: of the ledger's study.
+        seconds: how long it lasts without being renewed.
+
+    Raises:
+        LeaseHeldError: another driver holds it.
+    """
+
+    def __init__(self, engine: sa.Engine, study_id: int, seconds: float = LEASE_SECONDS) -> None:
+        self._engine, self._study_id, self._seconds = engine, study_id, seconds
+        self.holder = Holder.this_process()
+        with self._in_turn() as connection:
+            other, left = _read(connection, study_id)
+            if other is not None and left > 0 and not other.is_gone:
+                lapses = f"it must end, or its lease must lapse, at the earliest in {left:.0f} s"
+                raise LeaseHeldError([f"another driver is at work on this search: {other}; {lapses}"])
+            _write(connection, study_id, self.holder, seconds)
+
+    def check(self, connection: sa.Connection) -> None:
+        """Looks, within a transaction, whether it is still held; until that ends nobody else can take it.
+
+        Raises:
+            LeaseLostError: it is not.
+        """
+        stored = read_study_attribute(connection, self._study_id, "system", _KEY, keep=True)
+        if stored["holder"]["token"] != self.holder.token:
+            raise LeaseLostError(f"another driver has taken over this search: {Holder(**stored['holder'])}")
+
+    def renew(self) -> None:
+        """Holds it for another `seconds`.
+
+        Raises:
+            LeaseLostError: another driver has it.
+        """
+        with self._in_turn() as connection:
+            self.check(connection)
+            _write(connection, self._study_id, self.holder, self._seconds)
+
+    def release(self) -> None:
+        """Gives it back, if it is still held."""
+        with contextlib.suppress(LeaseLostError), self._in_turn() as connection:
+            self.check(connection)
+            _write(connection, self._study_id, self.holder, 0)
+
+    @contextlib.contextmanager
+    def renewed(self) -> Iterator["Lease"]:
+        """Renews it from a thread until the end, then releases it.
+
+        Where the store cannot be reached it is tried again: as long as nobody else has taken the lease, it is still held.
+        """
+        over = threading.Event()
+        thread = threading.Thread(target=self._renew_until, args=(over,), daemon=True, name="lease")
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join()
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                self.release()
+
+    def _renew_until(self, over: threading.Event) -> None:
+        while not over.wait(self._seconds / _RENEWALS_A_LEASE):
+            try:
+                self.renew()
+            except LeaseLostError:
+                return  # the next event finds out
+            except sa.exc.SQLAlchemyError:
+                continue
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[sa.Connection]:
+        """A transaction that no other of its kind overlaps: it begins with a write, for which every store makes others wait."""
+        with transaction(self._engine) as connection:
+            same = sa.update(_STUDIES).where(_STUDIES.c.study_id == self._study_id).values(study_name=_STUDIES.c.study_name)
+            connection.execute(same)
+            yield connection
+
+
+def holder_of(connection: sa.Connection, study_id: int) -> Holder | None:
+    """Who holds the lease of a study; None where nobody does."""
+    holder, left = _read(connection, study_id)
+    return holder if holder is not None and left > 0 and not holder.is_gone else None
+
+
+def _read(connection: sa.Connection, study_id: int) -> tuple[Holder | None, float]:
+    """The last holder, and seconds until its lease lapses by the store's clock."""
+    stored = read_study_attribute(connection, study_id, "system", _KEY)
+    return (Holder(**stored["holder"]), stored["until"] - _now(connection)) if stored else (None, 0.0)
+
+
+def _write(connection: sa.Connection, study_id: int, holder: Holder, seconds: float) -> None:
+    value = {"holder": asdict(holder), "until": _now(connection) + seconds}
+    write_study_attribute(connection, study_id, "system", _KEY, value)
+
+
+def _now(connection: sa.Connection) -> float:
+    """Seconds by the clock that all drivers share: the database's, or for a file this machine's."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _place() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str:
+    """When a process began, in its system's ticks; it tells two processes of one number apart."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

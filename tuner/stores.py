@@ -1,0 +1,149 @@
+"""Where a search's ledger stands: a SQLite file in its folder, or a PostgreSQL database that the folder names.
+
+A database is named by a URL without a password (the client finds that in `~/.pgpass` or `PGPASSWORD`), and may hold many
+searches: each is a study of its own, named by the search's id.  Whoever has the folder, or a copy of it, finds the ledger.
+"""
+
+import contextlib
+import importlib.util
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+
+from trainables.parts import ConfigError
+from tuner.settings import PASSWORD_IN_URL, sqlite_url
+
+LEDGER_FILE = "study.db"
+POINTER_FILE = "ledger.json"
+_STUDY_NAME = "tritune"
+_POSTGRESQL = re.compile(r"postgresql://\S+")
+_CONNECT_SECONDS = 10
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def has_study(folder: Path) -> bool:
+    """Whether a search stands in `folder`, as far as its files tell."""
+    return any((folder / name).exists() for name in (LEDGER_FILE, POINTER_FILE))
+
+
+def create_study(folder: Path, url: str | None = None, name: str = "") -> optuna.Study:
+    """A new study.
+
+    Args:
+        folder: of the search; gets the SQLite file, or the file that names the database.
+        url: of the database (see `parse_ledger_url`); None: SQLite.
+        name: the study's, in the database; of no meaning to SQLite.
+    """
+    if url is None:
+        path = folder / LEDGER_FILE
+        study = optuna.create_study(storage=_sqlite(path), study_name=_STUDY_NAME, direction="maximize")
+        _write_ahead(path)
+        return study
+    study = optuna.create_study(storage=_postgresql(url), study_name=f"{_STUDY_NAME}-{name}", direction="maximize")
+    (folder / POINTER_FILE).write_text(json.dumps({"url": url, "study": study.study_name}) + "\n", encoding="utf-8")
+    return study
+
+
+def open_study(folder: Path) -> optuna.Study:
+    """The study of the search in `folder`.
+
+    Raises:
+        LookupError: none stands there.
+        Exception: whatever the store raises that cannot be read.
+    """
+    path, pointer = folder / LEDGER_FILE, folder / POINTER_FILE
+    if path.is_file():
+        _look_for_study(path)
+        return optuna.load_study(storage=_sqlite(path), study_name=_STUDY_NAME)
+    if not pointer.is_file():
+        raise LookupError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+    named: Mapping[str, str] = json.loads(pointer.read_text(encoding="utf-8"))
+    return optuna.load_study(storage=_postgresql(parse_ledger_url(named["url"])), study_name=named["study"])
+
+
+def engine_of(study: optuna.Study) -> sa.Engine:
+    """Of the store behind Optuna's cache."""
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    assert isinstance(engine, sa.Engine)
+    return engine
+
+
+@contextlib.contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection to read through: in PostgreSQL all its queries see the store at one moment.
+
+    In SQLite each query sees what is committed by then; an event is one transaction, so no query sees half of one.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")  # in place
+        yield connection
+
+
+def parse_ledger_url(text: str) -> str:
+    """The URL of a database for ledgers, `postgresql://[USER@]HOST[:PORT]/DATABASE`.
+
+    Raises:
+        ConfigError: another kind of address, or one with a password in it: it is written into files and shown.
+    """
+    if PASSWORD_IN_URL.search(text.partition("://")[2] or text):
+        raise ConfigError(["--ledger: a password must not stand in it; put it into ~/.pgpass, or PGPASSWORD"])
+    if not _POSTGRESQL.fullmatch(text):
+        raise ConfigError([f"--ledger: postgresql://[USER@]HOST[:PORT]/DATABASE must be given, but got {text!r}"])
+    return text
+
+
+def check_ledger_url(text: str) -> str:
+    """The same, of a database that answers.
+
+    Raises:
+        ConfigError: as `parse_ledger_url`; the client library is not installed; the database does not answer, or lets us not in.
+    """
+    url = parse_ledger_url(text)
+    if importlib.util.find_spec("psycopg") is None:
+        raise ConfigError(["--ledger: PostgreSQL needs its client: pip install 'tritune[postgresql]'"])
+    engine = sa.create_engine(_with_client(url), connect_args={"connect_timeout": _CONNECT_SECONDS}, poolclass=sa.NullPool)
+    try:
+        with engine.connect():
+            return url
+    except sa.exc.SQLAlchemyError as error:
+        why = " ".join(str(getattr(error, "orig", error)).split())[:300]
+        raise ConfigError([f"--ledger: {url} cannot be used: {why}"]) from None
+
+
+def _with_client(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _postgresql(url: str) -> optuna.storages.RDBStorage:
+    arguments = {"connect_args": {"connect_timeout": _CONNECT_SECONDS}, "pool_pre_ping": True}
+    return optuna.storages.RDBStorage(_unformatted(_with_client(url)), engine_kwargs=arguments, skip_compatibility_check=False)
+
+
+def _sqlite(path: Path) -> optuna.storages.RDBStorage:
+    url = _unformatted(sqlite_url(path.resolve()))
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
+
+
+def _unformatted(url: str) -> str:
+    """For Optuna, which formats the URL."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def _look_for_study(path: Path) -> None:
+    """Raises where the file holds no study of ours; Optuna would first make its tables in it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
+            raise LookupError(f"it holds no study named {_STUDY_NAME}")
+
+
+def _write_ahead(path: Path) -> None:
+    """SQLite's write-ahead log, kept in the file from now on: readers no longer make the driver wait."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
