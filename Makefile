@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-DEBIAN := postgresql strace faketime
+DEBIAN := postgresql strace faketime openssh-server openssh-client rsync iproute2
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
@@ -12,11 +12,11 @@ help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
-	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root, openssh-server, rsync, iproute2; three minutes)"
+	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root; three minutes)"
 	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing (an hour); docs/scorecard.md is written anew"
 	@echo "make test-faults-quick  a few runs of each of its rows"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
-	@echo "make debian     what some tests need of Debian (PostgreSQL, strace, faketime); as root; they are skipped without"
+	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace, faketime); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     ruff's formatter"
 	@echo "make clean      remove .venv and caches; runs/ stays"
