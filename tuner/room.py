@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MIB = 2**20
+KEPT_CHECKPOINTS = 2
+"""`trainables.session.NUM_KEPT`, which is not imported, for torch would come with it; a test holds them together."""
 RESERVES = {"the search's folder": 4 * MIB, "Ray's temporary folder": 32 * MIB}
 """What must be free: for the ledger's next events, and for Ray's logs and sockets.  What else does not fit says so."""
 _SECONDS = 1.0
@@ -52,6 +54,28 @@ def check_room(name: str, folder: Path) -> None:
     if free < RESERVES[name]:
         rule = f"{free / MIB:.1f} MiB are free in {name}, at least {RESERVES[name] / MIB:g} MiB must be"
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {rule}", str(folder))
+
+
+TEXT_BYTES = 64 * 1024
+"""Of an ended trial: its log, a stack, its rows in the ledger, and the folders they lie in."""
+
+
+def most_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slots: int, keep_models: int) -> int:
+    """What `trials/` and the ledger of a search take at most, at any moment.
+
+    A trial that may go on has its newest checkpoints, one more while that is written, the model of its best report and the one
+    before while it is replaced; one that has ended has its model, if it is among the best, and text.  What an export takes, and
+    Ray's temporary folder, come on top.
+
+    Args:
+        model_bytes: of the largest trial (`trainables.sizes`).
+        checkpoint_bytes: likewise.
+        num_trials: in all.
+        slots: trials at once; of those that were interrupted there are no more.
+        keep_models: ended trials that keep their weights.
+    """
+    of_a_running_one = (KEPT_CHECKPOINTS + 1) * checkpoint_bytes + 2 * model_bytes
+    return slots * of_a_running_one + (keep_models + 1) * model_bytes + num_trials * TEXT_BYTES
 
 
 def free_bytes(folder: Path) -> int:

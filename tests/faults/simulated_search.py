@@ -115,7 +115,12 @@ def simulated(fault: str) -> type:
 
 def run(folder: Path, fault: str) -> None:
     base = TrialConfig().override({"num_reports": NUM_REPORTS, "budget_examples": 1000 * NUM_REPORTS})
-    tree = {"trials": NUM_TRIALS, "searcher": "random", "early_stopping": "none", "hang_limit_seconds": LIMIT_SECONDS}
+    tree = {
+        "trials": NUM_TRIALS,
+        "searcher": "random",
+        "early_stopping": "none",
+        "hang_limit_seconds": LIMIT_SECONDS if fault in HANGS else None,
+    }
     settings, ledger = SearchSettings.parse(tree), Ledger.create(folder, {})
     sweeper = Sweeper(folder, [], settings.keep_models)
     referee = Referee(ledger, settings, SPACE, base, folder, attributes={}, listener=sweeper)

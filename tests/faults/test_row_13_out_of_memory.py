@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,11 @@ def group() -> Iterator[Path]:
     else:
         pytest.skip("no control group with a limit of memory can be made here (root is needed)")
     yield folder
+    while left := (folder / "cgroup.procs").read_text().split():  # of a search that failed
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.1)
     folder.rmdir()
 
 
