@@ -26,7 +26,7 @@ COMMANDS = [
 
 
 def test_there_are_commands() -> None:
-    assert {command.split()[0] for command in COMMANDS} == {"make", "python", "mlflow"}
+    assert {command.split()[0] for command in COMMANDS} == {"make", "python"}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python ")])

@@ -306,7 +306,7 @@ def _resume_command(folder: Path) -> str:
 def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrupted: bool, has_best: bool) -> list[str]:
     """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
-    compare = f"open {uri} in a browser" if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
+    compare = f"open {uri} in a browser" if uri.startswith("http") else f"python -m tuner.tracking serve {quote(str(folder))}"
     here, best = quote(str(folder)), folder / search_folder.BEST
     lines = [f"leaderboard   python -m reports.leaderboard {here}", f"compare       {compare}"]
     if (best / "config.yaml").exists():

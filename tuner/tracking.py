@@ -1,10 +1,11 @@
 """The MLflow mirror: fills MLflow from the ledger, in a process of its own, so that no MLflow can slow or stop a search.
 
 `python -m tuner.tracking follow DIR` mirrors a search while it runs; the driver starts it through `MirrorProcess`, which imports
-no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once.  Neither trusts what it remembers: after a start, and
-after every error, they read back what MLflow holds (runs by the tags `tritune.search` and `tritune.trial`, points by the history
-of one metric) and send the rest.  `tuner/mirror_runs.py` says what MLflow must hold, `tuner/mirror_plan.py` what is missing; this
-is the only file that imports MLflow, and it does so late, because that takes seconds.
+no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once; `serve` shows all of it (`tuner/tracking_server.py`).
+Neither of the first two trusts what it remembers: after a start, and after every error, they read back what MLflow holds (runs by
+the tags `tritune.search` and `tritune.trial`, points by the history of one metric) and send the rest.  What MLflow must hold says
+`tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`; this is the only file that imports MLflow, and it does so late,
+because that takes seconds.
 """
 
 import contextlib
@@ -25,13 +26,14 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
-from tuner.ledger import Ledger, LedgerError, first_line
+from tuner.ledger import LEDGER_FILE, Ledger, LedgerError, first_line
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
-from tuner.search_folder import check_links, is_live
+from tuner.search_folder import RUNS, check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
+from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
 
@@ -187,6 +189,26 @@ def sync(
         except Exception as error:
             raise _failure(f"{_shortfall(mirror, wanted)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
     typer.echo(f"sent to {uri}: {_summary(mirror)}")
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of searches, or of one of them.")] = RUNS,
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port to listen on, on this machine alone.")] = DEFAULT_PORT,
+) -> None:
+    """Shows searches in the browser: MLflow on 127.0.0.1, which answers to its own address alone."""
+    if (folder / LEDGER_FILE).is_file():
+        _, uri = _open(folder, None)
+        folder = folder.resolve().parent
+    else:
+        uri = store_in(folder) or ""
+    if uri.startswith("http"):
+        raise _failure(f"{uri}: this search is shown by that server; open it in a browser", 2)
+    if not uri or (uri.startswith(_SQLITE) and not _file_of(uri).is_file()):
+        raise _failure(f"{folder}: no MLflow store stands here (there is no mlflow.db); a search makes it", 2)
+    typer.echo(f"http://{HOST}:{port} shows {uri}; Ctrl-C ends it")
+    sys.stdout.flush()
+    become_server(uri, folder.resolve() / "mlartifacts", port)
 
 
 def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool, settled: Collection[int] = ()) -> dict[int | None, WantedRun]:

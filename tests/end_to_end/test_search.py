@@ -44,7 +44,7 @@ def test_output_names_each_thing_written_and_its_command(finished: tuple[Bench, 
     _, done = finished
     for command in (
         "python -m reports.leaderboard runs/night1",
-        "mlflow ui --backend-store-uri sqlite:///",
+        "python -m tuner.tracking serve ",
         "python -m trainables.train --config runs/night1/best/config.yaml",
         "python -m tuner.search --resume runs/night1 --trials +8",
     ):
