@@ -26,13 +26,14 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
-from tuner.ledger import LEDGER_FILE, Ledger, LedgerError, first_line
+from tuner.ledger import Ledger, LedgerError, first_line
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
 from tuner.search_folder import RUNS, check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
+from tuner.stores import has_study
 from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
@@ -197,7 +198,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1024, max=65535, help="Port to listen on, on this machine alone.")] = DEFAULT_PORT,
 ) -> None:
     """Shows searches in the browser: MLflow on 127.0.0.1, which answers to its own address alone."""
-    if (folder / LEDGER_FILE).is_file():
+    if has_study(folder):
         _, uri = _open(folder, None)
         folder = folder.resolve().parent
     else:
