@@ -102,9 +102,8 @@ def _wait_for_next_report(process: subprocess.Popen[bytes], observer: Observer, 
 
 
 def _apart(found: dict[tuple[int, int, str], float], wanted: dict[tuple[int, int, str], float]) -> list[str]:
-    missing = [
-        f"trial {trial} report {report}: {key} is missing" for trial, report, key in wanted if (trial, report, key) not in found
-    ]
+    lacking = Counter(trial for trial, report, key in wanted if (trial, report, key) not in found)
+    missing = [f"trial {trial}: {count} numbers of its reports are missing" for trial, count in lacking.items()]
     return missing + [
         f"trial {trial} report {report}: {key} is {value}, uninterrupted it was {wanted.get((trial, report, key))}"
         for (trial, report, key), value in found.items()
