@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-DEBIAN := postgresql strace faketime openssh-server openssh-client rsync iproute2
+DEBIAN := postgresql strace openssh-server openssh-client rsync iproute2
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
@@ -16,7 +16,7 @@ help:
 	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing (an hour); docs/scorecard.md is written anew"
 	@echo "make test-faults-quick  a few runs of each of its rows"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
-	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace, faketime); as root; they are skipped without"
+	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make format     ruff's formatter"
 	@echo "make clean      remove .venv and caches; runs/ stays"

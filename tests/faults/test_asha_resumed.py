@@ -22,7 +22,7 @@ ARGS = ("--budget", "3600", "--concurrency", "1", "--trials", str(NUM_TRIALS))
 def test_interrupted_asha_stops_the_same_trials(
     make_bench: Callable[[str], Bench], marked_bench: Bench, row: Callable[..., Row], full: bool
 ) -> None:
-    filled = row(15, "a search under ASHA killed with -9, resumed", "from the new start to its first event")
+    filled = row(15, "a search under ASHA killed with -9, resumed")
     untouched, bench, chance = make_bench("untouched"), marked_bench, random.Random(SEED)
     assert driving.run(untouched, *driving.command(untouched, *ARGS)) == 0, driving.said(untouched)
     with Observer(driving.folder_of(bench) / LEDGER) as observer:

@@ -1,63 +1,103 @@
-"""Row 16: between two drivers the clock is set back an hour, then forward a day.
+"""Row 16: the clock is set back an hour, or forward a day, again and again while a trial and a search go on.
 
-The clock is libfaketime's: each process of the driver reads another time of day (`faketime -f OFFSET`), the monotonic one is
-left as it is, as a real change of the clock leaves it.
+The clock is patched where it is read: in the session's log and the ledger's times; checkpoints get the times that the clock of
+then would have given them.  libfaketime 0.9.10 will not do: under Python 3.11 it makes every `time.sleep` raise EINVAL.
 """
 
+import datetime
 import os
-import shutil
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Bench
-from tests.faults import driving
-from tests.faults.ledger_check import LEDGER, Observer, problems_of, read_log
+import trainables.session
+import tuner.ledger
 from tests.faults.scorecard import Row
+from tests.trainables.conftest import small_config, small_folder  # noqa: F401  fixtures
+from tests.trainables.test_session import finish, plain
+from tests.tuner.conftest import toy  # noqa: F401  a fixture
+from tests.tuner.test_referee import by_number, drive, outcome
+from trainables.config import TrialConfig
+from trainables.session import TrialSession
+from tuner.ledger import Ledger
+from tuner.stores import LEDGER_FILE
 
-NUM_TRIALS = 2
-ARGS = ("--budget", "7200", "--concurrency", "1", "--early-stopping", "none", "--trials", str(NUM_TRIALS))
-OFFSETS = ("-1h", "+1d", "-1h", "+1d")
-
-needs_faketime = pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+HOUR, DAY = 3600.0, 86400.0
+JUMPS = (-HOUR, DAY)
 
 
-@needs_faketime
+class Clock(datetime.datetime):
+    """The time of day, as far off as somebody has set it."""
+
+    offset_seconds = 0.0
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> "Clock":
+        real = datetime.datetime.fromtimestamp(time.time() + cls.offset_seconds, tz)
+        return cls(*real.timetuple()[:6], real.microsecond, real.tzinfo)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Clock]]:
+    monkeypatch.setattr(trainables.session, "datetime", Clock)
+    monkeypatch.setattr(tuner.ledger, "datetime", SimpleNamespace(**{**vars(datetime), "datetime": Clock}))
+    yield Clock
+    Clock.offset_seconds = 0.0
+
+
+def set_times(folder: Path) -> None:
+    """Gives all that lies there the time that the clock says."""
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() + Clock.offset_seconds,) * 2)
+
+
 @pytest.mark.faults
-def test_newest_state_is_the_newest_whatever_the_clock_says(marked_bench: Bench, row: Callable[..., Row], full: bool) -> None:
-    bench = marked_bench
-    bench.environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
-    filled = row(
-        16, "clock set back an hour, forward a day, between a kill and the next start", "from the new start to its first event"
-    )
-    with Observer(driving.folder_of(bench) / LEDGER) as observer:
-        _run_until_reports(bench, observer, (), filled)
-        for offset in OFFSETS if full else OFFSETS[:2]:
-            _run_until_reports(bench, observer, ("faketime", "-f", offset), filled)
-            filled.runs += 1
-        assert driving.run(bench, *driving.command(bench, *ARGS)) == 0, driving.said(bench)
-        observer.look()
-    folder = driving.folder_of(bench)
-    filled.failures += [*observer.problems, *problems_of(folder, observer.seen, NUM_TRIALS)]
-    for trial in range(NUM_TRIALS):
-        log = read_log(folder, trial)
-        numbers = [report for report, _, _ in log.reports]
-        filled.redone_intervals.append(float(log.num_redone))
-        if numbers != sorted(set(numbers)):
-            filled.failures.append(f"trial {trial} went on from something older: it trained the reports {numbers}")
+@pytest.mark.parametrize("jumps", [JUMPS, JUMPS[::-1]], ids=["back first", "forward first"])
+def test_a_trial_goes_on_from_its_newest_report(
+    small_config: TrialConfig,  # noqa: F811
+    tmp_path: Path,
+    clock: type[Clock],
+    row: Callable[..., Row],
+    jumps: tuple[float, ...],
+) -> None:
+    filled = row(16, "clock set back an hour, forward a day, between two starts of a trial")
+    wanted = [plain(report) for report in finish(TrialSession(small_config, tmp_path / "undisturbed"))]
+    found = []
+    for number, jump in zip(range(small_config.num_reports), cycle(jumps), strict=False):
+        session = TrialSession(small_config, tmp_path / "trial")
+        found.append({key: value for key, value in plain(session.next_report()).items() if key != "applied"})
+        if session.resumed_from is not None and session.resumed_from.name != f"report-{number:04d}":
+            filled.failures.append(f"after {number} reports it went on from {session.resumed_from.name}")
+        set_times(tmp_path / "trial" / "checkpoints" / f"report-{number + 1:04d}")
+        clock.offset_seconds += jump
+        filled.runs += 1
+    if found != wanted:
+        filled.failures.append("its curve is not the undisturbed one's")
+    years_days = {line[:10] for line in (tmp_path / "trial" / "log.txt").read_text().splitlines()}
+    assert len(years_days) > 1, "the clock was not set"
     assert filled.failures == []
 
 
-def _run_until_reports(bench: Bench, observer: Observer, under: tuple[str, ...], filled: Row) -> None:
-    """Until there are two more reports, then killed; no more than the search has."""
-    before, started = observer.num("report"), time.monotonic()
-    process = driving.start(bench, *driving.command(bench, *ARGS), under=under)
-    while process.poll() is None and observer.num("report") < before + 2:
-        time.sleep(0.02)
-    if under and (seconds := observer.seconds_to_first_event(started)) is not None:
-        filled.recover_seconds.append(seconds)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+@pytest.mark.faults
+def test_a_search_comes_to_the_same(toy: Any, tmp_path: Path, clock: type[Clock], row: Callable[..., Row]) -> None:  # noqa: F811
+    filled = row(16, "clock set back an hour, forward a day, after each event of a search")
+    undisturbed, disturbed = toy.new_ledger(tmp_path / "undisturbed"), toy.new_ledger(tmp_path / "disturbed")
+    drive(toy, undisturbed, by_number)
+    jumps = cycle(JUMPS)
+
+    def set_clock(_event: str, _record: Any) -> None:
+        clock.offset_seconds += next(jumps)
+        filled.runs += 1
+
+    drive(toy, disturbed, by_number, set_clock)
+    reopened = Ledger.open(tmp_path / "disturbed")
+    assert (tmp_path / "disturbed" / LEDGER_FILE).exists()
+    if outcome(reopened) != outcome(undisturbed):
+        filled.failures.append("the search came to something else")
+    assert len({record.started.date() for record in reopened.records()}) > 1, "the clock was not set"
+    assert filled.failures == []

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from trainables.checkpoints import write_checkpoint
 from trainables.config import TrialConfig
 from trainables.data.tokens import tokenise
 from trainables.encoder_files import find_encoder
@@ -20,6 +21,7 @@ from trainables.model.multitask import MultitaskModel
 from tuner import search_folder
 from tuner.export import FILES, ExportError, app, choose, export_best
 from tuner.ledger import Ledger
+from tuner.records import rank
 
 NUM_TRIALS = 3
 
@@ -164,3 +166,18 @@ def test_weights_that_score_something_else_change_nothing(search: Path) -> None:
     assert f"trial {record.number}: the exported model scores" in said
     assert contents(best) == before
     assert not list(search.glob(".best.*"))
+
+
+def test_damaged_weights_are_passed_over_by_name(search: Path) -> None:
+    first, second = (record for record in rank(Ledger.open(search).records()) if record.number < 2)
+    for record in (first, second):
+        best = search_folder.trial_folder(search, record.number) / "best"
+        write_checkpoint(best.parent, "best", lambda aside, best=best: shutil.copytree(best, aside, dirs_exist_ok=True))
+    damaged = search_folder.trial_folder(search, first.number) / "best" / "heads.safetensors"
+    damaged.write_bytes(b"torn")
+    code, said, _ = run(search)
+    assert code == 0
+    assert said.startswith(f"trial {first.number}: its weights are damaged ({damaged}: 4 bytes, but the manifest says")
+    assert trial_in(search / "best") == second.number
+    code, _, err = run(search, "--trial", first.number)
+    assert code == 2 and str(damaged) in err
