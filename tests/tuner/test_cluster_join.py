@@ -1,9 +1,11 @@
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -175,6 +177,7 @@ def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     port = a_free_port()
+    scratch = tempfile.mkdtemp(prefix="tt", dir="/tmp")  # short, for Ray's sockets
     command = [
         f"{sys.prefix}/bin/ray",
         "start",
@@ -186,7 +189,7 @@ def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ]
     environment = {"RAY_AUTH_MODE": request.param, "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     process = subprocess.Popen(
-        [*command, "--object-store-memory=100000000", f"--temp-dir=/tmp/tt{os.getpid()}{request.param[0]}"],
+        [*command, "--object-store-memory=100000000", f"--temp-dir={scratch}"],
         env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -209,6 +212,7 @@ def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def test_a_cluster_is_joined_with_its_token_and_only_if_others_are_refused(
