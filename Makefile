@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEBIAN := postgresql strace openssh-server openssh-client rsync iproute2
+AUDIT_INSTALLED := .venv-audit/.installed
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: help debian install search test test-slow test-cluster test-faults test-faults-quick bench check format clean
+.PHONY: help debian install search test test-slow test-cluster test-faults test-faults-quick bench check audit sbom lock format clean
 
 help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
@@ -18,6 +19,9 @@ help:
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
 	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
+	@echo "make audit      pinned packages beside known advisories (ARGS='--advisories DIR': OSV files instead of PyPI); fails where it cannot look"
+	@echo "make sbom       sbom.cdx.json: what is installed, as CycloneDX"
+	@echo "make lock       requirements.lock anew: every package with its hashes"
 	@echo "make format     ruff's formatter"
 	@echo "make clean      remove .venv and caches; runs/ stays"
 
@@ -60,9 +64,26 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What looks at packages lies in an environment of its own: the product does not depend on it.
+$(AUDIT_INSTALLED): requirements-audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --requirement requirements-audit.txt
+	@touch $@
+
+audit: $(AUDIT_INSTALLED)
+	.venv-audit/bin/python -m tools.audit $(ARGS)
+
+sbom: $(INSTALLED) $(AUDIT_INSTALLED)
+	.venv-audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON --output-file sbom.cdx.json $(BIN)/python
+	@echo "sbom.cdx.json"
+
+lock: $(AUDIT_INSTALLED)
+	.venv-audit/bin/uv pip compile pyproject.toml --constraint constraints.txt --extra dev --extra hub --extra postgresql --generate-hashes \
+		--python-version 3.11 --no-header --no-annotate --quiet --output-file requirements.lock
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

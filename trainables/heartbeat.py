@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainables.memory import count_oom_kills
+from trainables.plain_files import read_json
 
 HEARTBEAT, STACK = "heartbeat", "stack.txt"
 STACK_SIGNAL = signal.SIGUSR2
@@ -111,7 +112,7 @@ def end() -> None:
 def read_beat(folder: Path) -> Beat | None:
     """The last beat in a trial's folder; None where there is none that can be read."""
     try:
-        return Beat(**json.loads((folder / HEARTBEAT).read_text(encoding="utf-8")))
+        return Beat(**read_json(folder / HEARTBEAT))
     except (OSError, ValueError, TypeError):
         return None
 

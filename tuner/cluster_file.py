@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
-from trainables.parts import ConfigError
 from trainables.paths import read_yaml
+from trainables.plain_files import read_json
 from tuner.literal_secrets import is_secret, secrets_in
 
 Tree = dict[str, Any]
 TOKEN_PATH = "~/.ray/auth_token"
 """Where Ray looks for its token where nothing else is said."""
-_MOST_BYTES, _MOST_NODES = 256 * 1024, 10_000
 _WIDEST_PREFIX = {4: 8, 6: 16}
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]*[0-9A-Fa-f:]/\d{1,3}\b")
 _SEPARATOR = re.compile(r"&&|\|\||[;|&\n]")
@@ -35,34 +33,7 @@ def read_cluster_file(path: Path) -> Tree:
     Raises:
         ConfigError: no such file, no YAML mapping, tags of Python's, or more than a cluster ever needs.
     """
-    try:
-        if path.is_file() and path.stat().st_size > _MOST_BYTES:
-            raise ConfigError([f"{path}: at most {_MOST_BYTES} bytes must hold, but it has {path.stat().st_size}"])
-        if path.is_file() and _expanded_size(path.read_bytes()) > _MOST_NODES:
-            raise ConfigError([f"{path}: at most {_MOST_NODES} values must hold with all aliases written out, but it has more"])
-        return read_yaml(path)
-    except RecursionError:
-        raise ConfigError([f"{path}: it is nested too deeply"]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return read_yaml(path)  # says what is wrong with it
-
-
-def _expanded_size(text: bytes) -> int:
-    """Values of a YAML text with each alias written out, up to a little more than the most; one that holds itself has no end."""
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node, around: frozenset[int]) -> int:
-        if id(node) in around:
-            return _MOST_NODES + 1
-        if id(node) not in sizes:
-            inner = around | {id(node)}
-            pairs = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-            parts = [] if isinstance(node, yaml.ScalarNode) else pairs
-            sizes[id(node)] = min(1 + sum(size(part, inner) for part in parts), _MOST_NODES + 1)
-        return sizes[id(node)]
-
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    return 0 if root is None else size(root, frozenset())
+    return read_yaml(path)
 
 
 def problems_of(tree: Tree) -> list[str]:
@@ -85,7 +56,7 @@ def rays_schema() -> dict[str, Any]:
     spec = find_spec("ray")
     assert spec is not None
     assert spec.origin is not None
-    schema: dict[str, Any] = json.loads((Path(spec.origin).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    schema: dict[str, Any] = read_json(Path(spec.origin).parent / "autoscaler" / "ray-schema.json")
     return schema
 
 

@@ -21,6 +21,7 @@ from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[att
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainables.plain_files import parse_json
 from tuner.node_checks import code_sha256, look_from_here
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 3, 10
@@ -152,7 +153,7 @@ QUESTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"find": f
 
 def main() -> None:
     """Answers the question on stdin.  It leaves without Python's own end, which Ray's threads may disturb."""
-    question = json.load(sys.stdin)
+    question = parse_json(sys.stdin.read())
     answer = QUESTIONS[question["kind"]](question)
     if ray.is_initialized():
         ray.shutdown()

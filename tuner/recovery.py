@@ -18,6 +18,7 @@ from typing import Any
 
 from trainables.checkpoints import link_or_copy, newest_good
 from trainables.paths import read_yaml
+from trainables.plain_files import read_json
 from tuner.backup import BACKUP_FILE, SEALS, RecordError, broken_seals, copy_store, read_record, sync_folder
 from tuner.ledger import LedgerError, first_line
 from tuner.ledger_rows import (
@@ -179,7 +180,7 @@ def _take_from_checkpoint(folder: Path, number: int, rungs: list[int], repair: R
     if checkpoint is None:
         repair.lost.append(number)
         return
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    state = read_json(checkpoint / "state.json")
     config = read_yaml(checkpoint / "config.yaml")
     attributes = {"config": config, "assignment": {}, "lineage": {"restored_from": checkpoint.name}}
     rows = _with_reports(new_rows(number, "RUNNING", attributes, _now()), state["history"], state.get("applied"), rungs)

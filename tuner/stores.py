@@ -16,6 +16,7 @@ import optuna
 import sqlalchemy as sa
 
 from trainables.parts import ConfigError
+from trainables.plain_files import read_json
 from trainables.secrecy import holds_credentials
 from tuner.settings import PASSWORD_IN_URL, sqlite_url
 
@@ -64,7 +65,7 @@ def open_study(folder: Path) -> optuna.Study:
         return optuna.load_study(storage=_sqlite(path), study_name=_STUDY_NAME)
     if not pointer.is_file():
         raise LookupError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
-    named: Mapping[str, str] = json.loads(pointer.read_text(encoding="utf-8"))
+    named: Mapping[str, str] = read_json(pointer)
     return optuna.load_study(storage=_postgresql(parse_ledger_url(named["url"])), study_name=named["study"])
 
 

@@ -1,0 +1,1 @@
+"""What people who work on tritune run beside it; no part of what is installed."""
