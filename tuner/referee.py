@@ -4,7 +4,7 @@ Ray's searcher and scheduler are two thin faces of it, so that the order of even
 ask -> ledger -> Ray starts it; report -> ledger -> decision -> tell -> ledger -> Ray stops it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ from tuner.teacher_rows import TeacherRows
 Decision = Literal["continue", "stop"]
 Pause = Literal["wait", "finished"]
 Listener = Callable[[str, TrialRecord], None]
+
+MOST_TAKEN_BACK = 3
+"""Times that a trial is handed out again whose workers died before it began."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Referee:
         self._num_asked = len(ledger.records())
         self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
         self._unfinished = deque(self._take_up())
+        self._times_taken_back: Counter[int] = Counter()
         self._students: list[tuple[str, TrialRecord]] = []  # their teachers are still trained
 
     @property
@@ -99,6 +103,17 @@ class Referee:
     def num_to_start(self) -> int:
         """Trials that are still to be handed out, interrupted ones included."""
         return len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
+
+    def is_to_start(self, number: int) -> bool:
+        """Whether a trial that was begun before waits to be handed out."""
+        return any(record.number == number for record in self._unfinished)
+
+    def take_back(self, number: int) -> None:
+        """A trial that was handed out and never begun is handed out again, at most so often."""
+        self._times_taken_back[number] += 1
+        record = self._ledger.record(number)
+        if record.state == "running" and self._times_taken_back[number] <= MOST_TAKEN_BACK:
+            self._unfinished.append(record)
 
     def next_order(self) -> Order | Pause:
         """The next trial: an interrupted one, or a new one that stands in the ledger by now.

@@ -42,6 +42,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         decision = self._referee.hear(number, json.loads(result.get(REPORT_KEY, "{}")))
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker died.  Tune starts its trial again, unless that was only being handed over to it: then it is taken back."""
+        if trial.status == trial.PENDING:
+            self._referee.take_back(int(trial.config["number"]))
+
     def _try_once_more(self, trial: Any, number: int, detail: str) -> str:
         """The worker goes on by itself; should it die, Tune starts the next one with the order as it is by then."""
         order = self._referee.out_of_memory(number, detail)

@@ -17,25 +17,24 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     def __init__(self, referee: "Referee") -> None:
         super().__init__()
         self._referee = referee
-        self._numbers: dict[str, int] = {}
+        self._out: dict[str, int] = {}  # Tune's id -> number of each trial that it has
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial; None: not yet; or `Searcher.FINISHED`."""
+        """The next trial; None: not yet, for a trial that is out may come back; or `Searcher.FINISHED`."""
         order = self._referee.next_order()
-        if order == "finished":
-            return str(Searcher.FINISHED)
-        if order == "wait":
-            return None
-        self._numbers[trial_id] = order.number
+        if isinstance(order, str):
+            return str(Searcher.FINISHED) if order == "finished" and not self._out else None
+        self._out[trial_id] = order.number
         return {"number": order.number, ORDER_KEY: json.dumps(order.to_tree())}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has told the referee, before it decided."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial whose worker is gone for good ends as lost; all others were told before Ray stopped them."""
-        if error:
-            self._referee.end(self._numbers[trial_id], "failed", "lost", "its worker died and could not be started again")
+        """A trial whose worker is gone for good ends as lost; all others were told before Ray stopped them, or taken back."""
+        number = self._out.pop(trial_id)
+        if error and not self._referee.is_to_start(number):
+            self._referee.end(number, "failed", "lost", "its worker died and could not be started again")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what it knows stands in the ledger."""

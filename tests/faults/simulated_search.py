@@ -27,6 +27,8 @@ from tuner.referee import Referee
 from tuner.settings import SearchSettings
 
 NUM_TRIALS, NUM_REPORTS, FAULTY = 4, 4, 1
+HANDED_OVER = 2
+"""The first trial that a worker gets which has had another."""
 LIMIT_SECONDS = 8.0
 """A trial that gets on beats each tenth of a second."""
 
@@ -95,6 +97,14 @@ def simulated(fault: str) -> type:
             super().setup(config)
             with (self._folder / "starts").open("a") as file:
                 file.write("started\n")
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            taken = super().reset_config(new_config)
+            if fault == "handed over" and self._folder.name == f"{HANDED_OVER:04d}":
+                starts = self._folder / "starts"
+                if starts.read_text() == "started\n":
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return taken
 
         def _next_report(self) -> dict[str, Any]:
             is_faulty = self._folder.name == f"{FAULTY:04d}" and self._known_reports == 1

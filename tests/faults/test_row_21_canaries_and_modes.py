@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import QUICK, Bench, make_bench, small_data  # noqa: F401 - fixtures
-from tuner.cluster import _scratch_parent
+from tuner.cluster import scratch_parent
 
 CANARY = "canary7f3a9c"
 SECRETS = {
@@ -36,7 +36,7 @@ def command_lines() -> Iterator[str]:
 
 def scratch_of(pid: int) -> Path | None:
     """The scratch folder of a driver, once it is there."""
-    for file in _scratch_parent().glob("tritune-*/pid"):
+    for file in scratch_parent().glob("tritune-*/pid"):
         with contextlib.suppress(OSError):
             if file.read_text() == str(pid):
                 return file.parent

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tuner.played_search import by_config, by_number, drive, outcome, referee_of
 from tuner.ledger import Ledger
 from tuner.records import TrialRecord, rank
-from tuner.referee import Order, Referee
+from tuner.referee import MOST_TAKEN_BACK, Order, Referee
 from tuner.samplers import grid_points
 
 Event = tuple[str, TrialRecord]
@@ -306,3 +306,21 @@ def test_a_grid_is_gone_through_point_by_point(toy: Any) -> None:
     points = [tuple(record.assignment.items()) for record in Ledger(study).records()]
     grid = {tuple(point.items()) for point in toy.space.grid(toy.base)}
     assert len(set(points)) == 8 and set(points) <= grid
+
+
+def test_a_trial_that_never_began_is_handed_out_again_but_not_for_ever(toy: Any, ledger: Ledger) -> None:
+    referee = referee_of(toy, ledger, trials=1)
+    for _ in range(1 + MOST_TAKEN_BACK):
+        order = referee.next_order()
+        assert isinstance(order, Order) and order.number == 0
+        assert not referee.is_to_start(0)
+        referee.take_back(0)
+    assert not referee.is_to_start(0) and referee.next_order() == "finished"
+
+
+def test_a_trial_that_has_ended_is_not_taken_back(toy: Any, ledger: Ledger) -> None:
+    referee = referee_of(toy, ledger, trials=1)
+    referee.next_order()
+    referee.end(0, "failed", "hung", "")
+    referee.take_back(0)
+    assert referee.next_order() == "finished"
