@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.postgresql import url  # noqa: F401  a fixture
+
 WITH_RAY = {"test_cluster.py", "test_cluster_join.py", "test_trainable.py"}
 LONG = {"test_tracking.py", "test_any_config.py", "test_applied.py", "test_study_rows.py", "test_trainer.py"}
 """Begun first, so that no worker is left with one of them at the end."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 _UNPRIVILEGED = "nobody"
 
 
@@ -41,3 +43,15 @@ def running_server(bin_folder: Path) -> Iterator[str]:
             run([*server, "-m", "immediate", "stop"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The URL of an empty database."""
+    found = programs()
+    assert found is not None
+    with running_server(found) as running:
+        yield running
+
+
+needs_server = pytest.mark.skipif(programs() is None, reason="no PostgreSQL server is installed (Debian: postgresql)")

@@ -48,7 +48,7 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, 
         remove_leftovers(parent)
         raise
     if sync:
-        _sync(parent)
+        sync_path(parent)
     return final
 
 
@@ -59,7 +59,7 @@ def sync_checkpoint(folder: Path) -> None:
         OSError: the disk could not write it.
     """
     for path in [*_files(folder), *_folders(folder), folder.parent]:
-        _sync(path)
+        sync_path(path)
 
 
 def verify(folder: Path) -> list[str]:
@@ -200,7 +200,8 @@ def _folders(folder: Path) -> list[Path]:
     return [*(path for path in folder.rglob("*") if path.is_dir()), folder]
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

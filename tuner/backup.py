@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.background import in_background
+from trainables.checkpoints import sync_path
 from trainables.files import write_atomically
 from tuner.ledger import first_line
 from tuner.ledger_rows import ENDED, Rows, only_reading, read_ids, read_states, read_trial, state_of
@@ -50,7 +51,7 @@ def back_up(source: Path, target: Path, aside: Path) -> None:
     """
     copy_store(source, aside)
     os.replace(aside, target)
-    sync_folder(target.parent)
+    sync_path(target.parent)
 
 
 def copy_store(source: Path, target: Path) -> None:
@@ -60,17 +61,7 @@ def copy_store(source: Path, target: Path) -> None:
     with only_reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
         writer.execute("PRAGMA journal_mode=DELETE")
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_path(target)
 
 
 class Keeper:

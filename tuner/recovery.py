@@ -16,10 +16,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from trainables.checkpoints import link_or_copy, newest_good
+from trainables.checkpoints import link_or_copy, newest_good, sync_path
 from trainables.paths import read_yaml
 from trainables.plain_files import read_json
-from tuner.backup import BACKUP_FILE, SEALS, RecordError, broken_seals, copy_store, read_record, sync_folder
+from tuner.backup import BACKUP_FILE, SEALS, RecordError, broken_seals, copy_store, read_record
 from tuner.ledger import LedgerError, first_line
 from tuner.ledger_rows import (
     ENDED,
@@ -231,7 +231,7 @@ def _restore(folder: Path, base: Path, damage: list[str], repair: Repair) -> lis
     for name in (_LOG, _INDEX):  # what is in them would be taken for the new ledger's
         (folder / name).unlink(missing_ok=True)
     os.replace(aside, ledger)
-    sync_folder(folder)
+    sync_path(folder)
     return lines
 
 

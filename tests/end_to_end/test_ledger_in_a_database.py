@@ -3,22 +3,11 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from tests.end_to_end.conftest import QUICK, Bench
-from tests.postgresql import programs, running_server
+from tests.postgresql import needs_server
 
-PROGRAMS = programs()
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="no PostgreSQL server is installed (Debian: postgresql)")
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    assert PROGRAMS is not None
-    with running_server(PROGRAMS) as url:
-        yield url
+pytestmark = needs_server
 
 
 def test_a_killed_search_goes_on_in_another_folder(bench: Bench, url: str) -> None:

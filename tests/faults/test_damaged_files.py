@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.damages import Damage, empty, flip_bit, truncate
 from tests.end_to_end.conftest import Bench
 from tests.faults import driving, processes
 from tests.faults.ledger_check import LEDGER, TRIALS, Events, Observer, problems_of, read_events
@@ -23,23 +24,6 @@ ARGS = ("--budget", "3600", "--concurrency", "1", "--early-stopping", "none", "-
 NEVER_READ = {".lock", ".mirror.lock", "mirror.log", "settings.yaml", "log.txt", f"{LEDGER}-shm"}
 """What nobody reads back: for people, for locks; SQLite makes its index anew when nobody has the ledger open."""
 QUICK = {("truncated", LEDGER), ("flipped", "model.safetensors"), ("emptied", f"{LEDGER}-wal")}
-
-Damage = Callable[[Path, random.Random], None]
-
-
-def truncate(path: Path, _chance: random.Random) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip_bit(path: Path, chance: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    path.write_bytes(content)
-
-
-def empty(path: Path, _chance: random.Random) -> None:
-    path.write_bytes(b"")
-
 
 DAMAGES: dict[str, Damage] = {"truncated": truncate, "flipped": flip_bit, "emptied": empty}
 

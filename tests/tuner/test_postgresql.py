@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.postgresql import programs, running_server
+from tests.postgresql import needs_server
 from tests.tuner.played_search import by_config, drive, outcome
 from trainables.parts import ConfigError
 from tuner import lease
@@ -24,15 +23,7 @@ from tuner.search_folder import check_new, is_live
 from tuner.stores import POINTER_FILE, check_ledger_url, parse_ledger_url
 from tuner.study_tables import transaction
 
-PROGRAMS = programs()
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="no PostgreSQL server is installed (Debian: postgresql)")
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    assert PROGRAMS is not None
-    with running_server(PROGRAMS) as url:
-        yield url
+pytestmark = needs_server
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.damages import empty, flip_bit, truncate
 from tests.faults.ledger_check import Events, differences, read_events
 from tests.tuner.test_referee import by_number, drive, outcome, referee_of
 from trainables.checkpoints import write_checkpoint
@@ -31,20 +32,6 @@ WAL = f"{LEDGER_FILE}-wal"
 
 class Killed(BaseException):
     """The end of the driver."""
-
-
-def truncate(path: Path, _chance: random.Random) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip_bit(path: Path, chance: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    path.write_bytes(content)
-
-
-def empty(path: Path, _chance: random.Random) -> None:
-    path.write_bytes(b"")
 
 
 def remove(path: Path, _chance: random.Random) -> None:
