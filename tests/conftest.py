@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.postgresql import url  # noqa: F401  a fixture
+from tests.s3_server import s3  # noqa: F401  a fixture
 
 WITH_RAY = {"test_cluster.py", "test_cluster_join.py", "test_trainable.py"}
 LONG = {"test_tracking.py", "test_any_config.py", "test_applied.py", "test_study_rows.py", "test_trainer.py"}

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
+
+from trainables.heartbeat import BEAT_SECONDS, beat
 
 T = TypeVar("T")
 
@@ -23,3 +25,11 @@ def in_background(action: Callable[[], T]) -> "Future[T]":
 
     threading.Thread(target=run, name="tritune-background", daemon=True).start()
     return future
+
+
+def waited_for(future: "Future[T]") -> T:
+    """What an action in the background gives; to wait for it is no silence of this trial."""
+    while not future.done():
+        beat()
+        wait([future], timeout=BEAT_SECONDS)
+    return future.result()

@@ -52,6 +52,31 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, 
     return final
 
 
+def write_sealed(parent: Path, name: str, write: Callable[[Path], None]) -> tuple[Path | None, list[str]]:
+    """Makes the folder `parent/name`, filled by `write(folder)` with what is sealed already; none where that is not whole.
+
+    Returns:
+        The folder, or None; and what `verify` found wrong.
+
+    Raises:
+        OSError: as `write_checkpoint`; or what `write` raised, and then nothing has changed.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(parent)
+    aside, final = parent / f"{_ASIDE}{name}", parent / name
+    aside.mkdir()
+    try:
+        write(aside)
+        if problems := verify(aside):
+            return None, [problem.replace(str(aside), str(final)) for problem in problems]
+        sync_checkpoint(aside)
+        _swap(aside, final)
+    finally:
+        remove_leftovers(parent)
+    sync_path(parent)
+    return final, []
+
+
 def sync_checkpoint(folder: Path) -> None:
     """Waits until all of a checkpoint, and its name, is on the disk.
 
@@ -77,7 +102,7 @@ def verify(folder: Path) -> list[str]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return [f"{folder / MANIFEST}: cannot be read"]
     there = {str(file.relative_to(folder)) for file in _files(folder)} - {MANIFEST}
-    strange = [name for name in listed if not _stays_inside(name)]
+    strange = [name for name in listed if not stays_inside(name)]
     problems = [f"{folder / MANIFEST}: {name!r} leads out of the folder" for name in strange]
     problems += [f"{folder / name}: not in the manifest" for name in sorted(there - set(listed))]
     for name, (size, sha256) in listed.items():
@@ -168,7 +193,7 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _stays_inside(name: str) -> bool:
+def stays_inside(name: str) -> bool:
     """Whether a name in a manifest is that of a file below the manifest's folder."""
     path = PurePath(name)
     return not path.is_absolute() and ".." not in path.parts and "\x00" not in name

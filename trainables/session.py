@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainables.background import in_background
+from trainables.background import in_background, waited_for
 from trainables.balancing.loss_weights import BALANCING_FILE
 from trainables.checkpoints import (
     MANIFEST,
@@ -33,11 +33,11 @@ from trainables.inputs import check_unchanged
 from trainables.objectives.bregman import TEACHER_FILE
 from trainables.plain_files import read_json
 from trainables.steps import Metrics
+from trainables.stored_trial import CHECKPOINTS, LOG, METRICS, NUM_KEPT, StoredTrial
 from trainables.tasks import best_report
 from trainables.teacher_files import BEST
 from trainables.trainer import Trainer
 
-NUM_KEPT = 2
 _MAX_TOLD = 3
 """Problems of a checkpoint that its trial's next report tells; the log has all."""
 _STATE_FILES = ("optimizer.safetensors", BALANCING_FILE, TEACHER_FILE, "generators.safetensors", "state.json", MANIFEST)
@@ -52,6 +52,8 @@ class TrialSession:
         token_store: tokens that are open already.
         data_hashes: sha256 that data and teachers must have (`trainables.inputs.hashes_of`); None: any.
         encoder_sha256: that the encoder's weights must have; None: any.
+        stored: the trial's place in a storage that all machines reach: what lies in its folder is stored there, and fetched
+            from there where it is newer; None: the folder is all there is.
         say: is called with each line of the log.
 
     Attributes:
@@ -63,6 +65,7 @@ class TrialSession:
         ConfigError: encoder or data cannot be used, or are not those that the hashes say.
         ValueError: the folder's checkpoints are those of another config, encoder or data.
         OSError: the disk could not write what lies in the folder.
+        StorageError: the storage could not be reached for long.
     """
 
     def __init__(
@@ -73,27 +76,34 @@ class TrialSession:
         token_store: TokenStore | None = None,
         data_hashes: Mapping[str, str] | None = None,
         encoder_sha256: str | None = None,
+        stored: StoredTrial | None = None,
         say: Callable[[str], object] | None = None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
         check_unchanged(self.trainer.inputs, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
         self._syncing: Future[None] | None = None
-        self.folder = folder
+        self.folder, self._stored = folder, stored
         self._say = say
         self._passed_over: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
         for parent in (folder, self._checkpoints):
             remove_leftovers(parent)
+        was_fetched = False
+        if stored is not None:
+            was_fetched, problems = waited_for(in_background(lambda: stored.bring_newest(self._checkpoints)))
+            self._log_damage(problems)
         self.resumed_from = newest_good(self._checkpoints, self._log_damage)
         if self.resumed_from is not None:
             self.trainer.load(self.resumed_from)
             self._log(f"goes on from {self.resumed_from.name}")
-            # Whoever wrote it may have been killed before the disk had it, and later reports rely on it.
-            _sync_all([self.resumed_from, *self._keep_best()])
+            # Whoever wrote it may have been killed before disk and storage had it, and later reports rely on it.
+            best = self._keep_best()
+            self._syncing = in_background(partial(self._make_lasting, self.resumed_from, best, is_stored=was_fetched))
+            self._wait_for_disk()
 
     @property
     def _checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def best_folder(self) -> Path:
@@ -149,16 +159,32 @@ class TrialSession:
         self._wait_for_disk()
         name = f"report-{len(self.trainer.history):04d}"
         folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False)
-        written = [folder, *self._keep_best()]
+        best = self._keep_best()
         keep_newest(self._checkpoints, NUM_KEPT)
-        self._syncing = in_background(partial(_sync_all, written))
+        self._syncing = in_background(partial(self._make_lasting, folder, best))
         if self.done:
             self._wait_for_disk()
 
+    def _make_lasting(self, checkpoint: Path, best: list[Path], *, is_stored: bool = False) -> None:
+        """On the disk, and in the storage where there is one."""
+        _sync_all([checkpoint, *best])
+        if self._stored is not None:
+            self._stored.keep(checkpoint, best[0] if best else None, self.folder / LOG, is_stored=is_stored)
+
     def _wait_for_disk(self) -> None:
         if self._syncing is not None:
-            self._syncing.result()
-            self._syncing = None
+            syncing, self._syncing = self._syncing, None
+            waited_for(syncing)
+
+    def close(self) -> None:
+        """Waits until what was written is on the disk and, where there is one, in the storage, the log's last lines too.
+
+        Raises:
+            OSError, StorageError: it cannot be written.
+        """
+        self._wait_for_disk()
+        if (stored := self._stored) is not None:
+            waited_for(in_background(lambda: stored.keep_log(self.folder / LOG)))
 
     def _keep_best(self) -> list[Path]:
         """Makes `best/` the model of the best report, if that is the newest one and is not there already.
@@ -178,12 +204,12 @@ class TrialSession:
             name = file.relative_to(checkpoint)
             if file.is_file() and str(name) not in _STATE_FILES:
                 link_or_copy(file, folder / name)
-        (folder / "metrics.json").write_text(json.dumps(self.best, indent=1) + "\n", encoding="utf-8")
+        (folder / METRICS).write_text(json.dumps(self.best, indent=1) + "\n", encoding="utf-8")
 
     def _saved_best(self) -> Metrics | None:
         """The report that `best/` is of; None where there is none or it is damaged."""
         try:
-            metrics: Metrics = read_json(self.best_folder / "metrics.json")
+            metrics: Metrics = read_json(self.best_folder / METRICS)
         except (OSError, ValueError):
             return None
         return metrics if metrics != self.best or not verify(self.best_folder) else None
@@ -194,7 +220,7 @@ class TrialSession:
             self._log(f"passed over: {problem}")
 
     def _log(self, line: str) -> None:
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
         if self._say is not None:
             self._say(line)

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import traceback
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
@@ -20,6 +20,8 @@ from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
 from trainables.halving import halved
 from trainables.memory import hand_back_freed_memory, kill_me_first
+from trainables.storage import Storage, StorageError
+from trainables.stored_trial import LOG, StoredTrial, bring_teachers, remove_abandoned, working_folder
 
 ORDER_KEY = "order_json"
 """Key of the order in the trial's config, as JSON: Tune sends the config back with each result and flattens it twice there."""
@@ -27,8 +29,8 @@ REPORT_KEY = "report_json"
 """Result key of a report, as JSON: Tune would flatten a mapping."""
 FAILURE_KEY = "failure_json"
 """Result key of a failure: JSON with `reason` and `detail`."""
-DISK_FULL = "disk_full"
-"""Reason of a failure that is none of the trial's: it may go on once there is room."""
+DISK_FULL, NO_STORAGE = "disk_full", "no_storage"
+"""Reasons of a failure that is none of the trial's: it may go on once there is room, or the storage can be reached."""
 EXIT_UNUSABLE = 70
 """Exit code of a worker whose accelerator context is lost."""
 
@@ -36,8 +38,9 @@ EXIT_UNUSABLE = 70
 class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     """One trial, one report a step; each report says on which `host` it was made.
 
-    Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`, and where
-    they are known `data_hashes` and `encoder_sha256`, which the files must still have.
+    Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`; where
+    they are known `data_hashes` and `encoder_sha256`, which the files must still have; and where trials are stored its place in
+    the `storage`: it then works in a folder of this machine's (`stored_trial.working_folder`), which goes with it.
     It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.  Where that
     is memory, and the driver lets it go on, it does so with half as many examples at once (`trainables.halving`).
 
@@ -53,7 +56,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     def setup(self, config: dict[str, Any]) -> None:
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
         order = json.loads(config[ORDER_KEY])
-        self._folder = Path(order["folder"])
+        self._folder = working_folder(order)
+        self._storage: str | None = order.get("storage")
         self._tree: dict[str, Any] = order["config"]
         self._known_reports: int = order["known_reports"]
         self._data_hashes: dict[str, str] | None = order.get("data_hashes")
@@ -61,10 +65,13 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._session: Any = None
         self._was_killed_for_memory = heartbeat.predecessor_was_killed_for_memory(self._folder)
         heartbeat.begin(self._folder)
+        if self._storage is not None:
+            remove_abandoned(self._folder)
         kill_me_first()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Lets go of the last trial and takes the next."""
+        self._let_go()
         self.setup(new_config)
         hand_back_freed_memory()
         return True
@@ -94,10 +101,11 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
             heartbeat.beat()
             self._session = TrialSession(
-                TrialConfig.parse(self._tree),
+                TrialConfig.parse(self._with_teachers()),
                 self._folder,
                 data_hashes=self._data_hashes,
                 encoder_sha256=self._encoder_sha256,
+                stored=self._stored(),
             )
         return dict(self._session.next_report(known=self._known_reports))
 
@@ -111,12 +119,39 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         """For people; a disk that is full must not hide what went wrong."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
+            with (self._folder / LOG).open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
 
     def cleanup(self) -> None:
         """The worker ends."""
+        self._let_go()
         heartbeat.end()
+
+    def _stored(self) -> StoredTrial | None:
+        return None if self._storage is None else StoredTrial(Storage(self._storage))
+
+    def _with_teachers(self) -> dict[str, Any]:
+        """The config, models that teach and are stored fetched to this machine."""
+        if self._storage is None:
+            return self._tree
+        return bring_teachers(self._tree, self._folder)
+
+    def _let_go(self) -> None:
+        """Has what the trial wrote stored, and leaves nothing of it on this machine.
+
+        Its end stands in the ledger by now, so that what cannot be stored is worth no more than a line in Ray's log.
+        """
+        session, self._session = self._session, None
+        if (stored := self._stored()) is None:
+            return
+        try:
+            if session is not None:
+                session.close()
+            else:
+                stored.keep_log(self._folder / LOG)
+        except OSError:
+            traceback.print_exc()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's interface
         """Nothing: the session has saved itself before it reported."""
@@ -127,9 +162,11 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
 
 def failure_reason(error: BaseException) -> str:
-    """The ledger's word for an exception: `diverged`, `out_of_memory` or `error`; or `disk_full`, which ends no trial."""
+    """The ledger's word for an exception: `diverged`, `out_of_memory`, `error`; `disk_full` and `no_storage` end no trial."""
     if is_disk_full(error):
         return DISK_FULL
+    if isinstance(error, StorageError):
+        return NO_STORAGE
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error).lower()
     if "Diverged" in names:

@@ -37,11 +37,12 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files a trial, which nobody reads
     "TUNE_RESULT_BUFFER_LENGTH": "1",  # a decision follows each report
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own snapshots are never read back
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 EXIT_MISTAKE = 2
+CLEANUP_SECONDS, STORING_SECONDS = 5, 300
+"""For a worker to end: with nothing to do, and with a model to store."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -109,9 +110,14 @@ def guarded_by(token: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def quiet_ray(guarded: Mapping[str, str]) -> Iterator[None]:
-    """Sets Ray's environment as our drivers want it, before Ray is imported; afterwards it is guarded as it was before."""
-    for key, value in _QUIET.items():
+def quiet_ray(guarded: Mapping[str, str], cleanup_seconds: int) -> Iterator[None]:
+    """Sets Ray's environment as our drivers want it, before Ray is imported; afterwards it is guarded as it was before.
+
+    Args:
+        guarded: by what (`guarded_by`).
+        cleanup_seconds: after which a worker is killed that was told to end.
+    """
+    for key, value in {**_QUIET, "TUNE_FORCE_TRIAL_CLEANUP_S": str(cleanup_seconds)}.items():
         os.environ.setdefault(key, value)
     changed = {**guarded, "RAY_AUTH_TOKEN": None}  # which would go before the file
     before = {key: os.environ.get(key) for key in changed}
@@ -140,13 +146,18 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
+def local_ray(num_cpus: int, num_gpus: int, *, cleanup_seconds: int = CLEANUP_SECONDS) -> Iterator[Path]:
     """A Ray of our own on this machine, with a scratch folder that goes when it goes.
+
+    Args:
+        num_cpus: that it may share out.
+        num_gpus: likewise.
+        cleanup_seconds: see `quiet_ray`.
 
     Yields:
         The scratch folder: what Ray and Tune write there is never read back.
     """
-    with scratch_folder() as scratch, quiet_ray(guarded_by(_new_token(scratch))):
+    with scratch_folder() as scratch, quiet_ray(guarded_by(_new_token(scratch)), cleanup_seconds):
         import ray
 
         try:

@@ -169,7 +169,7 @@ def check_nodes(cluster: Cluster, folder: Path, plan: SearchPlan) -> None:
         "kind": "check_nodes",
         "address": cluster.address,
         "nodes": [asdict(node) for node in cluster.usable(settings)],
-        "folder": str(folder.resolve()),
+        **_place_to_look_at(folder, plan),
         "config": plan.base.to_tree(),
         "data_hashes": plan.data_hashes,
         "encoder_sha256": plan.encoder_sha256,
@@ -178,6 +178,15 @@ def check_nodes(cluster: Cluster, folder: Path, plan: SearchPlan) -> None:
     problems = _ask(question, cluster.token, _CHECK_SECONDS)["problems"] if question["nodes"] else []
     if problems:
         raise ConfigError(problems)
+
+
+def _place_to_look_at(folder: Path, plan: SearchPlan) -> dict[str, str]:
+    """Where workers write: the storage; or the search's folder, of which the nearest one above it that is there is looked at."""
+    if plan.settings.storage is not None:
+        return {"place": plan.settings.storage, "what": f"--storage {plan.settings.storage}"}
+    folder = folder.resolve()
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return {"place": there.as_uri(), "what": f"the search's folder {folder}"}
 
 
 def _ask(question: Mapping[str, Any], token: Path, timeout_seconds: float) -> dict[str, Any]:
@@ -207,13 +216,17 @@ def _ask(question: Mapping[str, Any], token: Path, timeout_seconds: float) -> di
 
 
 @contextlib.contextmanager
-def joined_ray(cluster: Cluster) -> Iterator[Path]:
+def joined_ray(cluster: Cluster, cleanup_seconds: int) -> Iterator[Path]:
     """Ray as a driver of a cluster that goes on without us.
+
+    Args:
+        cluster: looked at.
+        cleanup_seconds: see `quiet_ray`.
 
     Yields:
         A scratch folder on this machine: what Tune writes there is never read back, and no node needs it.
     """
-    with scratch_folder() as scratch, quiet_ray(guarded_by(cluster.token)):
+    with scratch_folder() as scratch, quiet_ray(guarded_by(cluster.token), cleanup_seconds):
         import ray
 
         try:

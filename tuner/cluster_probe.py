@@ -13,7 +13,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +21,7 @@ from ray.exceptions import AuthenticationError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.plain_files import parse_json
+from trainables.storage import Storage
 from tuner.node_checks import code_sha256, look_from_here
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 3, 10
@@ -88,34 +88,31 @@ def check_nodes(question: Mapping[str, Any]) -> dict[str, Any]:
     """Looks at each node from a task on it.
 
     Args:
-        question: `address`; `nodes`, as `find` describes them; `folder`, absolute; `config`, `data_hashes`, `encoder_sha256` for
+        question: `address`; `nodes`, as `find` describes them; `place`, `what`, `config`, `data_hashes`, `encoder_sha256` for
             `look_from_here`; `timeout_seconds`.
 
     Returns:
         `problems`: sentences, each with its node.
     """
     ray.init(address=question["address"], log_to_driver=False, logging_level="error")
-    with _nonce_near(Path(question["folder"])) as (nonce_file, nonce):
-        order = {**{key: question[key] for key in ("folder", "config", "data_hashes", "encoder_sha256")}, "nonce": nonce}
-        order |= {"nonce_file": str(nonce_file), "code_sha256": code_sha256()}
-        answers = {
-            node["id"]: (node, nonce_file.with_name(f"{nonce_file.name}.{number}"))
-            for number, node in enumerate(question["nodes"])
-        }
+    with _nonce_in(Storage(question["place"])) as (nonce_file, nonce):
+        order = {**{key: question[key] for key in ("place", "what", "config", "data_hashes", "encoder_sha256")}, "nonce": nonce}
+        order |= {"nonce_file": nonce_file, "code_sha256": code_sha256()}
+        answers = {node["id"]: (node, f"{nonce_file}.{number}") for number, node in enumerate(question["nodes"])}
         look = ray.remote(num_cpus=0, max_retries=0)(look_from_here)
         asked = {
             look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-                {**order, "answer_file": str(answer)}
+                {**order, "answer_file": answer}
             ): node
             for node_id, (node, answer) in answers.items()
         }
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=question["timeout_seconds"])
         found = {asked[task]["id"]: _outcome(task) if task in ready else ["it does not answer"] for task in asked}
+        place = Storage(question["place"])
         for node_id, (_, answer) in answers.items():
-            if not found[node_id] and not answer.exists():
-                found[node_id] = [
-                    f"the search's folder {question['folder']} does not show the driver what this node writes there"
-                ]
+            if not found[node_id] and place.read(answer) is None:
+                found[node_id] = [f"{question['what']} does not show the driver what this node writes there"]
+            place.delete(answer)
     return {
         "problems": [
             f"node {node['host']} ({node['address']}): {line}" for id_, (node, _) in answers.items() for line in found[id_]
@@ -134,18 +131,14 @@ def _outcome(task: Any) -> list[str]:
 
 
 @contextlib.contextmanager
-def _nonce_near(folder: Path) -> Iterator[tuple[Path, str]]:
-    """A file with something in it that only this driver knows, in a folder or in the nearest one above it that is there."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    nonce = secrets.token_hex(16)
-    handle, name = tempfile.mkstemp(prefix=".tritune-nonce-", dir=there)
+def _nonce_in(place: Storage) -> Iterator[tuple[str, str]]:
+    """The name of a file in a place, with something in it that only this driver knows."""
+    nonce, name = secrets.token_hex(16), f".tritune-nonce-{secrets.token_hex(8)}"
+    place.write(name, nonce.encode())
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(nonce)
-        yield Path(name), nonce
+        yield name, nonce
     finally:
-        for path in there.glob(f"{Path(name).name}*"):
-            path.unlink(missing_ok=True)
+        place.delete(name)
 
 
 QUESTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"find": find, "check_nodes": check_nodes}

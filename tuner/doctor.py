@@ -15,11 +15,13 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints import checkpoints, verify
+from trainables.storage import StorageError
 from tuner.backup import BACKUP_FILE
 from tuner.ledger import Ledger, LedgerError
 from tuner.mirror_process import LOG_FILE, sync_command
 from tuner.recovery import plan_repair, problems_of_store
 from tuner.search_folder import BEST, TRIALS, is_live, trial_folder
+from tuner.stored_trials import search_place, stored_trial
 from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
 
@@ -46,7 +48,16 @@ def examine(folder: Path) -> list[Finding]:
     """
     if not has_study(folder) and not (folder / BACKUP_FILE).exists():
         raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
-    checks: list[Callable[[Path], Iterator[Finding]]] = [_ledger, _weights, _orphans, _leftovers, _mirror, _disk, _permissions]
+    checks: list[Callable[[Path], Iterator[Finding]]] = [
+        _ledger,
+        _weights,
+        _stored,
+        _orphans,
+        _leftovers,
+        _mirror,
+        _disk,
+        _permissions,
+    ]
     return [finding for check in checks for finding in check(folder)]
 
 
@@ -95,6 +106,26 @@ def _weights(folder: Path) -> Iterator[Finding]:
                 others = "the one before is used" if kept.name != BEST else "another trial can be exported (--trial N)"
                 yield Finding(problems[0], f"nothing, {others}; rm -r {quote(str(kept))} frees the room")
     yield Finding(f"checkpoints and kept models: {num_good} good")
+
+
+def _stored(folder: Path) -> Iterator[Finding]:
+    """What is stored away from the folder: whether it is there, with the sizes that it should have."""
+    try:
+        ledger = Ledger.open(folder)
+        header, numbers = ledger.header, [record.number for record in ledger.records()]
+    except LedgerError:
+        return  # told already
+    uri = search_place(header, header.get("settings", {}).get("storage"))
+    if uri is None:
+        return
+    try:
+        looks = [stored_trial(uri, number).look_over() for number in numbers]
+    except StorageError as error:
+        yield Finding(str(error), "see that it can be reached and written to; until then the search cannot go on")
+        return
+    to_do = "nothing, the one before is used, or another trial exported (--trial N)"
+    yield from (Finding(problem, to_do) for _, problems in looks for problem in problems)
+    yield Finding(f"{uri}: {sum(num_good for num_good, _ in looks)} checkpoints and kept models, each with its files")
 
 
 def _orphans(folder: Path) -> Iterator[Finding]:

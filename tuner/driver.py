@@ -15,9 +15,10 @@ from search_spaces.study import StudySpace
 from trainables.disk import is_disk_full
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
+from trainables.storage import is_storage_gone
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
-from tuner.cluster import count_gpus, local_ray, num_slots, scratch_parent
+from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
@@ -31,6 +32,7 @@ from tuner.referee import Referee
 from tuner.room import Room, check_room
 from tuner.samplers import grid_points
 from tuner.search_plan import SearchPlan
+from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
@@ -54,7 +56,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         quiet: print the result alone.
 
     Returns:
-        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 a disk is full; 130 interrupted.
+        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 disk full or storage gone; 130 interrupted.
 
     Raises:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
@@ -67,13 +69,26 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held())
         _set_up(ledger, folder, plan)
+        storage = search_place(ledger.header, plan.settings.storage)
+        if storage is not None:
+            claim(ledger, storage)
+        stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)
         keeper = Keeper(folder)
         with MirrorProcess(folder) as mirror:
             try:
                 interrupted = _search(
-                    ledger, folder, plan, slots, console, cluster=cluster, interrupts=interrupts, keeper=keeper, quiet=quiet
+                    ledger,
+                    folder,
+                    plan,
+                    slots,
+                    console,
+                    cluster=cluster,
+                    interrupts=interrupts,
+                    keeper=keeper,
+                    stored=stored,
+                    quiet=quiet,
                 )
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
@@ -83,11 +98,13 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
-            mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
+            patience = _IMPATIENT_SECONDS if interrupted else _MIRROR_SECONDS
+            mirrored = mirror.close(patience)
+            untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
         has_best = interrupted and bool(rank(ledger.records()))
         way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted, has_best=has_best)
-        warnings = [*([] if mirrored.complete else [mirrored.message]), *([keeper.problem] if keeper.problem else [])]
+        warnings = [*([] if mirrored.complete else [mirrored.message]), *filter(None, [keeper.problem, untidy])]
         for line in [*exported, *warnings, *way_on]:
             console.print(line, markup=False, soft_wrap=True)
         too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
@@ -103,8 +120,12 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
         raise error
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if is_disk_full(error):
-        errors.print(f"the disk is full: {_told_by(error)}")
+        errors.print(f"the disk is full: {_told_by(error, is_disk_full)}")
         errors.print(f"nothing is lost; make room, then go on with: {_resume_command(folder)}")
+        return EXIT_DISK_FULL
+    if is_storage_gone(error):
+        errors.print(f"the storage cannot be used: {_told_by(error, is_storage_gone)}")
+        errors.print(f"nothing is lost; once it can, go on with: {_resume_command(folder)}")
         return EXIT_DISK_FULL
     with contextlib.suppress(OSError):
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
@@ -113,10 +134,10 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     return EXIT_FAILED
 
 
-def _told_by(error: BaseException) -> str:
-    """The line of an error that says which disk: Tune quotes the whole traceback of what it came of."""
+def _told_by(error: BaseException, is_of_it: Callable[[BaseException], bool]) -> str:
+    """The line of an error that says which disk or storage: Tune quotes the whole traceback of what it came of."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in reversed(lines) if is_disk_full(Exception(line))), " ".join(lines))[:300]
+    return next((line for line in reversed(lines) if is_of_it(Exception(line))), " ".join(lines))[:300]
 
 
 def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
@@ -140,7 +161,9 @@ def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
 
 
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
-    header = {"id": uuid.uuid4().hex, "name": folder.resolve().name, **plan.header(), "lineage": describe_code_and_machine()}
+    id_, name = uuid.uuid4().hex, folder.resolve().name
+    own = {"id": id_, "name": name, PLACE: new_place(name, id_)}
+    header = {**own, **plan.header(), "lineage": describe_code_and_machine()}
     return Ledger.create(folder, {SEALS: seals({}, header), **header, "ended": None}, plan.settings.ledger)
 
 
@@ -150,7 +173,7 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     First come a grid's points, or those that the space starts with.
     """
     before = ledger.header
-    kept: dict[str, Any] = {key: before[key] for key in ("id", "name", "lineage") if key in before}
+    kept: dict[str, Any] = {key: before[key] for key in ("id", "name", PLACE, "lineage") if key in before}
     for key, value in {SEALS: seals(before, {**kept, **plan.header()}), **plan.header(), "ended": None}.items():
         ledger.set_header(key, value)
     if plan.settings.searcher == "grid":
@@ -170,6 +193,7 @@ def _search(
     cluster: Cluster | None,
     interrupts: Interrupts,
     keeper: Keeper,
+    stored: StoredTrials | None,
     quiet: bool,
 ) -> bool:
     """Runs the trials; True where somebody interrupted."""
@@ -183,7 +207,16 @@ def _search(
                 listeners.remove(listener)
 
     attributes = {**describe_code_and_machine(), "data_hashes": plan.data_hashes, "encoder_sha256": plan.encoder_sha256}
-    referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
+    referee = Referee(
+        ledger,
+        plan.settings,
+        plan.space,
+        plan.base,
+        folder.resolve(),
+        attributes=attributes,
+        storage=None if stored is None else stored.uri,
+        listener=tell_all,
+    )
     ledger.set_header("rungs", list(referee.rung_reports))
     ledger.set_header("slots", slots)
     progress = Progress(
@@ -198,12 +231,13 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
+    listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models, stored)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
         return False
-    started = joined_ray(cluster) if cluster else local_ray(count_cpus(), count_gpus())
+    ending = CLEANUP_SECONDS if stored is None else STORING_SECONDS
+    started = joined_ray(cluster, ending) if cluster else local_ray(count_cpus(), count_gpus(), cleanup_seconds=ending)
     try:
         check_room("the search's folder", folder)
         check_room("Ray's temporary folder", scratch_parent())

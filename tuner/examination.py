@@ -7,10 +7,13 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainables.heartbeat import STACK, STACK_SIGNAL, Beat, process_start, process_state, read_beat
+from trainables.stored_trial import working_folder
 
 MAX_STACK_BYTES = 100_000
 _STACK_SECONDS = 3.0
@@ -35,12 +38,13 @@ class Finding:
     stack: str = ""
 
 
-def examine(folder: str, limit_seconds: float) -> Finding:
-    """Looks at the worker of the trial in `folder`; has it write down where it stands if it was silent for longer than the limit.
+def examine(order: Mapping[str, Any], limit_seconds: float) -> Finding:
+    """Looks at the worker of an order's trial; has it write down where it stands if it was silent for longer than the limit.
 
     A process that is stopped goes on for that: stopped, it answers nobody.
     """
-    beat = read_beat(Path(folder))
+    folder = working_folder(order)
+    beat = read_beat(folder)
     if beat is None:
         return Finding(silent_seconds=None)
     silent_seconds = time.monotonic() - beat.moment
@@ -49,12 +53,12 @@ def examine(folder: str, limit_seconds: float) -> Finding:
     if silent_seconds <= limit_seconds:
         return Finding(silent_seconds)
     letter = process_state(beat.pid)
-    return Finding(silent_seconds, state=_STATES.get(letter, letter), stack=_ask_for_stack(Path(folder), beat))
+    return Finding(silent_seconds, state=_STATES.get(letter, letter), stack=_ask_for_stack(folder, beat))
 
 
-def kill(folder: str) -> None:
-    """Kills the worker whose beat lies in `folder`, if that process still is there."""
-    beat = read_beat(Path(folder))
+def kill(order: Mapping[str, Any]) -> None:
+    """Kills the worker of an order's trial, if the process that left its beat still is there."""
+    beat = read_beat(working_folder(order))
     if beat is not None and _is_there(beat):
         with contextlib.suppress(OSError):
             os.kill(beat.pid, signal.SIGKILL)

@@ -29,6 +29,7 @@ from trainables.data.rows import Split
 from trainables.parts import ConfigError
 from trainables.plain_files import read_json
 from trainables.secrecy import keep_files_private
+from trainables.storage import DamagedError
 from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.ensemble import export_ensemble, table
@@ -38,6 +39,7 @@ from tuner.model_card import LUCKY, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
 from tuner.records import TrialRecord, rank
+from tuner.stored_trials import search_place, stored_trial
 
 FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
@@ -79,11 +81,12 @@ def export_best(
         LedgerError: no search there.
         ExportError: no trial with weights, or an `out` that holds something else; or the reloaded model's score is not the
             recorded one, and then the folder is what it was before.
+        StorageError: the search's storage cannot be reached.
     """
     ledger = ledger or Ledger.open(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
-        record = choose(folder, ledger.records(), trial, say)
+        record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
@@ -102,42 +105,71 @@ def export_best(
 
 
 def choose(
-    folder: Path, records: list[TrialRecord], trial: int | None = None, say: Callable[[str], object] = lambda _line: None
+    folder: Path,
+    records: list[TrialRecord],
+    trial: int | None = None,
+    say: Callable[[str], object] = lambda _line: None,
+    *,
+    storage: str | None = None,
 ) -> TrialRecord:
     """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
 
     A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
-    ones, of which `say` hears.
+    ones, of which `say` hears.  Where the search has a storage, the weights lie in the trial's folder once it is chosen.
 
     Raises:
         ExportError: there is none, or the one asked for is none of the search's, has no report or no weights.
+        StorageError: the storage cannot be reached.
     """
     if trial is not None:
-        return _asked_for(folder, records, trial)
+        return _asked_for(folder, records, trial, storage)
     for record in rank(records):
-        weights = _weights_of(folder, record)
-        if _exported_score(weights) != record.score:
+        if _score_there(folder, record, storage) != record.score:
             continue
-        if not (problems := _damage(weights)):
+        if not (problems := _brought(folder, record, storage)):
             return record
         say(f"trial {record.number}: its weights are damaged ({problems[0]}); the next best is exported")
     raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
 
 
-def _asked_for(folder: Path, records: list[TrialRecord], trial: int) -> TrialRecord:
+def _asked_for(folder: Path, records: list[TrialRecord], trial: int, storage: str | None) -> TrialRecord:
     by_number = {record.number: record for record in records}
     if trial not in by_number:
         raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are 0 to {max(by_number, default=-1)}"])
     record = by_number[trial]
     if record.score is None:
         raise ExportError([f"--trial: trial {trial} ({record.state}) has no report, and so no model"])
-    if _exported_score(_weights_of(folder, record)) != record.score:
-        kept = [r.number for r in records if r.score is not None and _exported_score(_weights_of(folder, r)) == r.score]
+    if _score_there(folder, record, storage) != record.score:
+        kept = [r.number for r in records if r.score is not None and _score_there(folder, r, storage) == r.score]
         there = f"those of trials {', '.join(map(str, kept))} are" if kept else "of this search none are"
         raise ExportError([f"--trial: the weights of trial {trial}'s best report are not there; {there}"])
-    if problems := _damage(_weights_of(folder, record)):
+    if problems := _brought(folder, record, storage):
         raise ExportError(["--trial: the weights are damaged", *problems])
     return record
+
+
+def _storage_of(ledger: Ledger) -> str | None:
+    header = ledger.header
+    return search_place(header, header.get("settings", {}).get("storage"))
+
+
+def _score_there(folder: Path, record: TrialRecord, storage: str | None) -> float | None:
+    """The score of the model that a trial has kept, in its folder or in the storage; None where there is none."""
+    here = _exported_score(_weights_of(folder, record))
+    if here is None or here != record.score:
+        return here if storage is None else stored_trial(storage, record.number).best_score()
+    return here
+
+
+def _brought(folder: Path, record: TrialRecord, storage: str | None) -> list[str]:
+    """What is wrong with a trial's weights, which lie in its folder afterwards where nothing is."""
+    weights = _weights_of(folder, record)
+    if storage is not None and (_exported_score(weights) != record.score or _damage(weights)):
+        try:
+            stored_trial(storage, record.number).bring_best(weights.parent)
+        except DamagedError as error:
+            return error.problems
+    return _damage(weights)
 
 
 def _damage(weights: Path) -> list[str]:

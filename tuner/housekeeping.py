@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.heartbeat import remove_signs
+from trainables.stored_trial import CHECKPOINTS
 from tuner.records import TrialRecord, rank
 from tuner.search_folder import BEST, trial_folder
+from tuner.stored_trials import StoredTrials
 
-CHECKPOINTS = "checkpoints"
 _ENDED = ("complete", "stopped", "failed")
 
 
@@ -21,19 +22,22 @@ class Sweeper:
         folder: of the search.
         records: all of its trials so far.
         keep_models: how many ended trials keep their weights; complete ones come before stopped ones.
+        stored: the trials in the search's storage; None: it has none.
     """
 
-    def __init__(self, folder: Path, records: Iterable[TrialRecord], keep_models: int) -> None:
-        self._folder, self._keep_models = folder, keep_models
+    def __init__(
+        self, folder: Path, records: Iterable[TrialRecord], keep_models: int, stored: StoredTrials | None = None
+    ) -> None:
+        self._folder, self._keep_models, self._stored = folder, keep_models, stored
         self._kept: list[TrialRecord] = []
         self._sweep([record for record in records if record.state in _ENDED])
 
     def __call__(self, event: str, record: TrialRecord) -> None:
         """Takes in one event of the referee."""
         if event == "end":
-            self._sweep([record])
+            self._sweep([record], just_now=True)
 
-    def _sweep(self, ended: list[TrialRecord]) -> None:
+    def _sweep(self, ended: list[TrialRecord], *, just_now: bool = False) -> None:
         candidates = {record.number: record for record in (*self._kept, *ended)}
         self._kept = rank(candidates.values())[: self._keep_models]
         kept = {record.number for record in self._kept}
@@ -42,6 +46,11 @@ class Sweeper:
             remove_signs(trial_folder(self._folder, record.number))
         for number in candidates.keys() - kept:
             _remove(trial_folder(self._folder, number) / BEST)
+        if self._stored is not None:
+            new = {record.number for record in ended}
+            for number in candidates:
+                if number in new or number not in kept:
+                    self._stored.tidy(number, keeps_model=number in kept, has_just_ended=just_now and number in new)
 
 
 def _remove(folder: Path) -> None:

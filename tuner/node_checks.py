@@ -9,6 +9,7 @@ from typing import Any
 import trainables
 from trainables.config import TrialConfig
 from trainables.inputs import check_unchanged, open_inputs
+from trainables.storage import Storage, StorageError
 
 
 @cache
@@ -27,9 +28,10 @@ def look_from_here(order: Mapping[str, Any]) -> list[str]:
     What it opens stays in this node's cache: tokens are made once a node, before the first trial.
 
     Args:
-        order: `code_sha256` of the driver; `folder` of the search; `nonce_file`, which the driver has written near it, with
-            `nonce` in it; `answer_file` to be written beside it; `config`, a `TrialConfig` as plain values, and the
-            `data_hashes` and `encoder_sha256` that its files must have.
+        order: `code_sha256` of the driver; `place`, the address where the search's folder or its storage is, and `what` of them
+            it is, in words; `nonce_file`, which the driver has written there, with `nonce` in it; `answer_file` to be written
+            beside it; `config`, a `TrialConfig` as plain values, and the `data_hashes` and `encoder_sha256` that its files must
+            have.
     """
     problems = []
     if order["code_sha256"] != code_sha256():
@@ -44,16 +46,15 @@ def look_from_here(order: Mapping[str, Any]) -> list[str]:
 
 
 def _look_at_storage(order: Mapping[str, Any]) -> list[str]:
-    """Whether this node and the driver see the same folder, and both can write there."""
-    where = f"the search's folder {order['folder']}"
+    """Whether this node and the driver see the same place, and both can write there."""
+    what, place = order["what"], Storage(order["place"])
     try:
-        seen = Path(order["nonce_file"]).read_text(encoding="utf-8")
-    except OSError as error:
-        return [f"{where} must lie on storage that all nodes see, but what the driver writes there is not seen: {error.strerror}"]
-    if seen != order["nonce"]:
-        return [f"{where} must lie on storage that all nodes see, but another one stands there"]
-    try:
-        Path(order["answer_file"]).write_text(order["nonce"], encoding="utf-8")
-    except OSError as error:
-        return [f"{where} must be writable from all nodes, but is not: {error.strerror}"]
+        seen = place.read(order["nonce_file"])
+        if seen is None:
+            return [f"{what} must lie on storage that all nodes see, but what the driver writes there is not seen"]
+        if seen.decode(errors="replace") != order["nonce"]:
+            return [f"{what} must lie on storage that all nodes see, but another one stands there"]
+        place.write(order["answer_file"], order["nonce"].encode())
+    except StorageError as error:
+        return [f"{what} must be readable and writable from all nodes, but is not: {error.strerror}"]
     return []

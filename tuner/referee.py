@@ -20,6 +20,7 @@ from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
 from tuner.search_folder import trial_folder
 from tuner.settings import SearchSettings
+from tuner.stored_trials import trial_place
 from tuner.teacher_rows import TeacherRows
 
 Decision = Literal["continue", "stop"]
@@ -41,6 +42,7 @@ class Order:
         known_reports: reports that stand in the ledger.
         data_hashes, encoder_sha256: of the files that the search began with, where that is known; a worker that finds others
             fails its trial.
+        storage: the trial's place in a storage, where it works away from its folder (`trainables.stored_trial`).
     """
 
     number: int
@@ -49,6 +51,7 @@ class Order:
     known_reports: int
     data_hashes: dict[str, str] | None = None
     encoder_sha256: str | None = None
+    storage: str | None = None
 
     def to_tree(self) -> dict[str, Any]:
         """As plain values."""
@@ -62,6 +65,7 @@ class Referee:
         ledger: open for writing; what it holds already is taken up: interrupted trials come first, rungs stand as they stood.
         settings, space, base: the search.
         folder: of the search, absolute; trials get `trials/<number>/` in it.
+        storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
         listener: called with "ask", "requeue", "report" or "end" and the trial's record after each event; must not raise.
 
@@ -79,12 +83,14 @@ class Referee:
         folder: Path,
         *,
         attributes: dict[str, Any],
+        storage: str | None = None,
         listener: Listener = lambda _event, _record: None,
     ) -> None:
         self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
         self._attributes = {**attributes, "seed": settings.seed}
         self._listener = listener
-        self._teachers = TeacherRows(folder, ledger.records)
+        self._storage = storage
+        self._teachers = TeacherRows(folder, ledger.records, storage)
         self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
         self._num_asked = len(ledger.records())
         self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
@@ -217,6 +223,7 @@ class Referee:
             known_reports=len(record.reports),
             data_hashes=self._attributes.get("data_hashes"),
             encoder_sha256=self._attributes.get("encoder_sha256"),
+            storage=None if self._storage is None else trial_place(self._storage, record.number),
         )
 
     def _sampler(self, number: int) -> Any:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from trainables.trainable import DISK_FULL, FAILURE_KEY, ORDER_KEY, REPORT_KEY
+from trainables.storage import StorageError
+from trainables.trainable import DISK_FULL, FAILURE_KEY, NO_STORAGE, ORDER_KEY, REPORT_KEY
 
 if TYPE_CHECKING:
     from tuner.referee import Referee
@@ -29,12 +30,15 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
 
         Raises:
             OSError: ENOSPC, where a worker's disk is full: the search stops, and its trials, that one too, can go on later.
+            StorageError: a worker could not reach the storage for long: likewise.
         """
         number = int(trial.config["number"])
         if FAILURE_KEY in result:
             failure = json.loads(result[FAILURE_KEY])
             if failure["reason"] == DISK_FULL:
                 raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for trial {number}: {failure['detail']}")
+            if failure["reason"] == NO_STORAGE:
+                raise StorageError(json.loads(trial.config[ORDER_KEY])["storage"], failure["detail"])
             if failure["reason"] == "out_of_memory":
                 return self._try_once_more(trial, number, failure["detail"])
             self._referee.end(number, "failed", failure["reason"], failure["detail"])

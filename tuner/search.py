@@ -50,7 +50,7 @@ _FIXED_ONCE_BEGUN = {
     "--study": "study",
     "--rows": "rows",
 }
-_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "tracking_uri")
+_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "storage", "tracking_uri")
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
@@ -102,6 +102,10 @@ def main(  # noqa: PLR0917 - a command line
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
     ] = None,
     ledger: Annotated[str | None, Option(help="postgresql://USER@HOST/DATABASE that holds the ledger [a file]")] = None,
+    storage: Annotated[
+        str | None,
+        Option(help="s3://BUCKET/PATH, gs://... or file:///PATH for checkpoints and models [the search's folder]"),
+    ] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
     without_lost: Annotated[
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")

@@ -41,6 +41,9 @@ class SearchSettings(Part):
     gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
     keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")
     ledger: str | None = Field(None, min_length=1, description="database that holds the ledger; null: a file in the folder")
+    storage: str | None = Field(
+        None, min_length=1, description="where trials' checkpoints and models are stored; null: in the search's folder"
+    )
     tracking_uri: str | None = Field(None, min_length=1, description="MLflow server or store; null: mlflow.db beside the search")
 
     @classmethod

@@ -8,6 +8,7 @@ from search_spaces.study import ROW, SEED
 from trainables.config_parts import TEACHER_ROW
 from tuner.records import TrialRecord
 from tuner.search_folder import BEST, trial_folder
+from tuner.stored_trials import trial_place
 
 
 class TeacherRows:
@@ -16,10 +17,11 @@ class TeacherRows:
     Args:
         folder: of the search, absolute.
         records: gives all trials as they stand; asked only where rows teach.
+        storage: the search's place in a storage; None: models lie in its folder.
     """
 
-    def __init__(self, folder: Path, records: Callable[[], Sequence[TrialRecord]]) -> None:
-        self._folder, self._records = folder, records
+    def __init__(self, folder: Path, records: Callable[[], Sequence[TrialRecord]], storage: str | None = None) -> None:
+        self._folder, self._records, self._storage = folder, records, storage
 
     def are_ready(self, student: TrialRecord) -> bool:
         """True where each row that teaches this trial has a complete trial of the same seed number, or none teaches it."""
@@ -33,16 +35,19 @@ class TeacherRows:
         return next((record.number for record in of_rows if record.state == "failed"), None)
 
     def name_folders(self, student: TrialRecord) -> dict[str, Any]:
-        """The student's config with the folder of a model in place of each `row:NAME`."""
+        """The student's config with the folder of a model, or its trial's place in the storage, in place of each `row:NAME`."""
         if not _rows(student.config):
             return student.config
         by_row = _complete(student, self._records())
         folders = {
-            task: str(trial_folder(self._folder, by_row[name.removeprefix(TEACHER_ROW)]) / BEST) if _is_row(name) else name
+            task: self._place(by_row[name.removeprefix(TEACHER_ROW)]) if _is_row(name) else name
             for task, name in _teachers(student.config).items()
         }
         objective = student.config["objective"]
         return {**student.config, "objective": {**objective, "distill": {**objective["distill"], "teachers": folders}}}
+
+    def _place(self, number: int) -> str:
+        return str(trial_folder(self._folder, number) / BEST) if self._storage is None else trial_place(self._storage, number)
 
 
 def _teachers(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -93,7 +93,7 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
             if ready:
                 self._judge(trial, watched)
         elif now - watched.alive > (limit := limit_of(self._limit_seconds, self._referee.longest_report_seconds)):
-            watched.look, watched.limit = _on_its_machine(trial, examine, _order(trial)["folder"], limit), limit
+            watched.look, watched.limit = _on_its_machine(trial, examine, _order(trial), limit), limit
             watched.alive = watched.alive if watched.look is not None else now  # its worker is gone: Ray will say so
 
     def _judge(self, trial: Any, watched: _Watched) -> None:
@@ -112,14 +112,14 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
             watched.alive = time.monotonic() - (silent_seconds if finding.is_there else 0.0)
 
     def _end(self, trial: Any, finding: Finding, silent_seconds: float, limit_seconds: float) -> None:
-        folder = _order(trial)["folder"]
-        _keep_stack(Path(folder), finding.stack)
+        order = _order(trial)
+        _keep_stack(Path(order["folder"]), finding.stack)
         doing = f"; its process was {finding.state}" if finding.state else ""
         where = f"; {STACK} says where it stood" if finding.stack else "; it did not say where it stood"
         detail = f"no step for {silent_seconds:.0f} s, over its limit of {limit_seconds:g} s{doing}{where}"
         self._referee.end(int(trial.config["number"]), "failed", "hung", detail)
         trial.max_failures = 0  # Tune would start it again
-        _on_its_machine(trial, kill, folder)  # a stopped process hears no one but the kernel
+        _on_its_machine(trial, kill, order)  # a stopped process hears no one but the kernel
         ray.kill(trial.temporary_state.ray_actor)
 
     def __getstate__(self) -> dict[str, Any]:

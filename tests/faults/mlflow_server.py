@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_server import free_port
 from tuner import tracking
 from tuner.ledger import Ledger
 
@@ -25,7 +25,7 @@ class Server:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.store = f"sqlite:///{folder / 'server.db'}"
-        self.uri = f"http://127.0.0.1:{_free_port()}"
+        self.uri = f"http://127.0.0.1:{free_port()}"
         self._folder, self._environment = folder, environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -96,9 +96,3 @@ def mirror_problems(uri: str, folder: Path) -> list[str]:
         if held != wanted:
             problems.append(f"trial {record.number} reported {wanted}, but MLflow holds {held}")
     return problems + ([] if None in by_trial else ["the search has no run"])
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.s3_server import free_port
 from tests.tuner.planning import TINY, problems_of
 from trainables.parts import ConfigError
 from tuner import cluster_join
@@ -163,12 +163,6 @@ def test_mistakes_of_the_cluster_come_with_the_others(answers: Callable[[Any], N
     ]
 
 
-def a_free_port() -> int:
-    with closing(socket.socket()) as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
 @pytest.fixture(scope="module", params=["token", pytest.param("disabled", marks=pytest.mark.slow)])
 def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
     """A cluster of one node, started as `cluster.onprem.yaml` does: with its token, or open to everybody."""
@@ -176,7 +170,7 @@ def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    port = a_free_port()
+    port = free_port()
     scratch = tempfile.mkdtemp(prefix="tt", dir="/tmp")  # short, for Ray's sockets
     command = [
         f"{sys.prefix}/bin/ray",
@@ -295,6 +289,6 @@ def test_a_driver_that_ends_early_leaves_no_trial_running_and_another_goes_on(
 
 
 def test_a_cluster_that_has_died_is_silent(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_join, "running_addresses", lambda: [f"127.0.0.1:{a_free_port()}"])
+    monkeypatch.setattr(cluster_join, "running_addresses", lambda: [f"127.0.0.1:{free_port()}"])
     [problem] = problems_of(lambda: find_cluster("auto"))
     assert "does not answer: what is left of it still runs here" in problem
