@@ -57,7 +57,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
         order = json.loads(config[ORDER_KEY])
         self._folder = working_folder(order)
-        self._storage: str | None = order.get("storage")
+        self._place: str | None = order.get("storage")
         self._tree: dict[str, Any] = order["config"]
         self._known_reports: int = order["known_reports"]
         self._data_hashes: dict[str, str] | None = order.get("data_hashes")
@@ -65,7 +65,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._session: Any = None
         self._was_killed_for_memory = heartbeat.predecessor_was_killed_for_memory(self._folder)
         heartbeat.begin(self._folder)
-        if self._storage is not None:
+        if self._place is not None:
             remove_abandoned(self._folder)
         kill_me_first()
 
@@ -128,11 +128,11 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         heartbeat.end()
 
     def _stored(self) -> StoredTrial | None:
-        return None if self._storage is None else StoredTrial(Storage(self._storage))
+        return None if self._place is None else StoredTrial(Storage(self._place))
 
     def _with_teachers(self) -> dict[str, Any]:
         """The config, models that teach and are stored fetched to this machine."""
-        if self._storage is None:
+        if self._place is None:
             return self._tree
         return bring_teachers(self._tree, self._folder)
 

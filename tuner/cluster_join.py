@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.parts import ConfigError
+from trainables.storage import shown
 from tuner.cluster import guarded_by, num_slots, quiet_ray, scratch_folder
 from tuner.search_plan import SearchPlan
 from tuner.settings import SearchSettings
@@ -183,7 +184,7 @@ def check_nodes(cluster: Cluster, folder: Path, plan: SearchPlan) -> None:
 def _place_to_look_at(folder: Path, plan: SearchPlan) -> dict[str, str]:
     """Where workers write: the storage; or the search's folder, of which the nearest one above it that is there is looked at."""
     if plan.settings.storage is not None:
-        return {"place": plan.settings.storage, "what": f"--storage {plan.settings.storage}"}
+        return {"place": plan.settings.storage, "what": f"--storage {shown(plan.settings.storage)}"}
     folder = folder.resolve()
     there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     return {"place": there.as_uri(), "what": f"the search's folder {folder}"}

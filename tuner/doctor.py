@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints import checkpoints, verify
-from trainables.storage import StorageError
+from trainables.storage import StorageError, shown
 from tuner.backup import BACKUP_FILE
 from tuner.ledger import Ledger, LedgerError
 from tuner.mirror_process import LOG_FILE, sync_command
@@ -125,7 +125,7 @@ def _stored(folder: Path) -> Iterator[Finding]:
         return
     to_do = "nothing, the one before is used, or another trial exported (--trial N)"
     yield from (Finding(problem, to_do) for _, problems in looks for problem in problems)
-    yield Finding(f"{uri}: {sum(num_good for num_good, _ in looks)} checkpoints and kept models, each with its files")
+    yield Finding(f"{shown(uri)}: {sum(num_good for num_good, _ in looks)} checkpoints and kept models, each with its files")
 
 
 def _orphans(folder: Path) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from search_spaces.study import StudySpace
 from trainables.disk import is_disk_full
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
-from trainables.storage import is_storage_gone
+from trainables.storage import is_storage_gone, shown
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, scratch_parent
@@ -75,6 +75,8 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)
+            if stored is not None:
+                console.print(f"checkpoints and models are stored in {shown(stored.uri)}", markup=False, soft_wrap=True)
         keeper = Keeper(folder)
         with MirrorProcess(folder) as mirror:
             try:
@@ -280,7 +282,7 @@ def _export(ledger: Ledger, folder: Path) -> tuple[int, list[str]]:
         best, record = export_best(folder, ledger=ledger, say=lines.append)
     except (ValueError, OSError) as error:
         again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
-        code = EXIT_DISK_FULL if is_disk_full(error) else EXIT_FAILED
+        code = EXIT_DISK_FULL if is_disk_full(error) or is_storage_gone(error) else EXIT_FAILED
         return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
     lines.append(f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from trainables.parts import ConfigError
-from trainables.storage import Storage, StorageError, below, check_storage_uri
+from trainables.storage import Storage, StorageError, below, check_storage_uri, shown
 from trainables.stored_trial import CHECKPOINTS, LOG, StoredTrial
 from tuner.ledger import Ledger
 from tuner.search_folder import BEST, TRIALS, trial_folder
@@ -51,7 +51,7 @@ def check_storage(text: str) -> str:
     except (StorageError, ValueError) as error:
         raise ConfigError([f"--storage: {error}"]) from None
     if seen != b"tritune":
-        raise ConfigError([f"--storage: {uri}: what is written there cannot be read back"])
+        raise ConfigError([f"--storage: {shown(uri)}: what is written there cannot be read back"])
     return uri
 
 
@@ -84,10 +84,10 @@ def claim(ledger: Ledger, storage: str) -> None:
     try:
         there = (place.read(_CLAIM_FILE) or b"").decode("utf-8", errors="replace")
         if known and not there:
-            raise ConfigError([f"--storage: nothing of this search stands in {storage}; copy there first what was stored"])
+            raise ConfigError([f"--storage: nothing of this search stands in {shown(storage)}; copy there first what was stored"])
         if there and there not in known:
             raise ConfigError(
-                [f"--storage: a copy of this search has gone on with {storage}; give this one a storage of its own"]
+                [f"--storage: a copy of this search has gone on with {shown(storage)}; give this one a storage of its own"]
             )
         new = secrets.token_hex(16)
         ledger.set_header(NEXT_CLAIM, new)
@@ -138,7 +138,7 @@ class StoredTrials:
             self._wanted.put((number, keeps_model))
         self._wanted.put(None)
         self._thread.join(seconds)
-        late = f"{self.uri}: not all that is no longer needed was removed; the next --resume does"
+        late = f"{shown(self.uri)}: not all that is no longer needed was removed; the next --resume does"
         return self._problem or (late if self._thread.is_alive() else "")
 
     def _work(self) -> None:

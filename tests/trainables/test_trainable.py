@@ -3,18 +3,24 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ray.tune import Trainable
 
 from trainables import heartbeat
 from trainables.config import TrialConfig
+from trainables.heartbeat import read_beat
 from trainables.session import TrialSession
+from trainables.storage import Storage
+from trainables.stored_trial import StoredTrial, working_folder
 from trainables.trainable import (
     EXIT_UNUSABLE,
     FAILURE_KEY,
+    NO_STORAGE,
     ORDER_KEY,
     REPORT_KEY,
     TrialTrainable,
@@ -211,3 +217,46 @@ def test_a_worker_that_takes_over_from_one_that_the_kernel_killed_says_so_first(
 )
 def test_what_failures_are_called(error: Exception, reason: str, lost: bool) -> None:
     assert (failure_reason(error), is_context_lost(error)) == (reason, lost)
+
+
+def test_our_names_are_not_tunes(order: dict[str, Any]) -> None:
+    """Tune keeps what it needs under names that begin with an underscore, too."""
+    theirs = Trainable({})
+    ours = {**vars(start(order)), **vars(TrialTrainable)}
+    wanted = {"setup", "reset_config", "step", "cleanup", "save_checkpoint", "load_checkpoint"}
+    assert {name for name in ours if name in dir(theirs) and not name.startswith("__")} == wanted
+
+
+def test_a_stored_trial_leaves_nothing_on_the_machine_and_goes_on_on_another(
+    order: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {**order, "storage": f"file://{tmp_path}/storage/0000"}
+    plain = reports_of(start(order), order)
+    reports: list[dict[str, Any]] = []
+    for number in range(3):
+        monkeypatch.setenv("TRITUNE_CACHE", str(tmp_path / f"machine{number}"))
+        trainable = start({**stored, "known_reports": number})
+        assert read_beat(working_folder(stored)) is not None
+        reports.append(json.loads(trainable.step()[REPORT_KEY]))
+        if number == 2:
+            assert trainable.reset_config(as_config({**stored, "storage": f"file://{tmp_path}/storage/0001"}))
+        else:
+            trainable.cleanup()
+        assert not working_folder(stored).exists()
+    assert [report["score"] for report in reports] == [report["score"] for report in plain]
+    assert not Path(order["folder"]).joinpath("storage").exists()
+    assert Storage(f"file://{tmp_path}/storage/0000").sealed("checkpoints") == ["report-0002", "report-0003"]
+
+
+def test_a_storage_that_is_gone_ends_no_trial(
+    order: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainables.trainable.StoredTrial", partial(StoredTrial, patience_seconds=0))
+    (tmp_path / "file").write_text("")
+    trainable = start({**order, "storage": f"file://{tmp_path}/file/0000"})
+    assert REPORT_KEY in trainable.step()  # it is stored while the trial goes on
+    failed = failure(trainable.step())
+    assert failed["reason"] == NO_STORAGE
+    assert "the storage cannot be used" in failed["detail"]
+    trainable.cleanup()
+    assert "StorageError" in capsys.readouterr().err

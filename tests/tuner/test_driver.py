@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trainables.storage import StorageError
 from tuner import driver
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
@@ -65,6 +66,23 @@ def test_a_full_disk_has_an_exit_code_of_its_own_and_says_how_to_go_on(
     assert err.startswith("the disk is full: ") and err.count("\n") == 2
     assert "is full" in err.splitlines()[0] and "--resume" in err and "Traceback" not in err
     assert driver.Ledger.open(tmp_path / "runs" / "x").header["ended"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageError("s3://bucket/x?region=y", "timed out"),
+        RuntimeError(f"Traceback (most recent call last):\nStorageError: {StorageError('s3://bucket/x', 'timed out')}\n"),
+    ],
+)
+def test_so_has_a_storage_that_is_gone(error: Exception, drive: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    def gone(*_: Any, **__: Any) -> bool:
+        raise error
+
+    assert drive(gone) == driver.EXIT_DISK_FULL
+    first, second = capsys.readouterr().err.splitlines()
+    assert "s3://bucket/x: the storage cannot be used: timed out" in first and "Traceback" not in first
+    assert "--resume" in second
 
 
 def test_a_search_that_cannot_go_on_says_so_in_two_lines_and_keeps_the_rest_in_a_file(

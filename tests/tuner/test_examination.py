@@ -53,7 +53,7 @@ def test_a_silent_worker_says_where_it_stands(
         os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
     for _ in range(2):  # asked again it says it again
-        finding = examine(str(tmp_path), 0.0)
+        finding = examine({"folder": str(tmp_path)}, 0.0)
         assert finding.is_there and finding.silent_seconds is not None and finding.silent_seconds > 0
         assert name in finding.stack and finding.stack.count("most recent call first") == 1
         assert finding.state == ("stopped" if is_stopped else state)
@@ -63,7 +63,7 @@ def test_a_silent_worker_says_where_it_stands(
 
 def test_a_worker_that_lives_is_left_in_peace(worker: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path) -> None:
     worker("waits_for_itself")
-    finding = examine(str(tmp_path), 3600.0)
+    finding = examine({"folder": str(tmp_path)}, 3600.0)
     assert finding.is_there and (finding.state, finding.stack) == ("", "")
     assert (tmp_path / STACK).read_text() == ""
 
@@ -74,16 +74,16 @@ def test_a_worker_is_killed_once_and_no_other_process_of_its_number(
     process, beat = worker("runs_in_a_circle"), read_beat(tmp_path)
     assert beat is not None
     (tmp_path / HEARTBEAT).write_text(json.dumps(asdict(replace(beat, process_start="1"))))
-    kill(str(tmp_path))
-    assert not examine(str(tmp_path), 0.0).is_there
+    kill({"folder": str(tmp_path)})
+    assert not examine({"folder": str(tmp_path)}, 0.0).is_there
     assert process.poll() is None
     (tmp_path / HEARTBEAT).write_text(json.dumps(asdict(beat)))
-    kill(str(tmp_path))
+    kill({"folder": str(tmp_path)})
     assert process.wait(timeout=20) == -signal.SIGKILL
-    assert not examine(str(tmp_path), 0.0).is_there
-    kill(str(tmp_path))
+    assert not examine({"folder": str(tmp_path)}, 0.0).is_there
+    kill({"folder": str(tmp_path)})
 
 
 def test_a_worker_that_never_beat_is_not_known(tmp_path: Path) -> None:
-    assert examine(str(tmp_path), 0.0).silent_seconds is None
-    kill(str(tmp_path))
+    assert examine({"folder": str(tmp_path)}, 0.0).silent_seconds is None
+    kill({"folder": str(tmp_path)})

@@ -18,10 +18,12 @@ from trainables.encoder_files import find_encoder
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model, save_model
 from trainables.model.multitask import MultitaskModel
+from trainables.storage import Storage, StorageError
 from tuner import search_folder
 from tuner.export import FILES, ExportError, app, choose, export_best
 from tuner.ledger import Ledger
 from tuner.records import rank
+from tuner.stored_trials import PLACE
 
 NUM_TRIALS = 3
 
@@ -181,3 +183,52 @@ def test_damaged_weights_are_passed_over_by_name(search: Path) -> None:
     assert trial_in(search / "best") == second.number
     code, _, err = run(search, "--trial", first.number)
     assert code == 2 and str(damaged) in err
+
+
+@pytest.fixture
+def stored(finished: Path, tmp_path: Path) -> tuple[Path, Storage]:
+    """The search with its weights in a storage instead of its folder."""
+    folder = shutil.copytree(finished, tmp_path / "search")
+    ledger, uri = Ledger.open(folder), f"file://{tmp_path}/storage"
+    ledger.set_header("settings", {**ledger.header.get("settings", {}), "storage": uri})
+    ledger.set_header(PLACE, "mine")
+    storage = Storage(f"{uri}/mine")
+    for number in (0, 1):
+        best = search_folder.trial_folder(folder, number) / "best"
+        sealed = write_checkpoint(tmp_path, "sealed", lambda made, best=best: shutil.copytree(best, made, dirs_exist_ok=True))  # type: ignore[misc]
+        storage.put(sealed, f"trials/{number:04d}/best/report-0003")
+        shutil.rmtree(best)
+    return folder, storage
+
+
+def test_a_model_that_is_stored_is_fetched(stored: tuple[Path, Storage], finished: Path, tmp_path: Path) -> None:
+    folder, _ = stored
+    shutil.copytree(finished, tmp_path / "other")
+    best, record = export_best(folder)
+    assert (trial_in(best), record.number) == (trial_in(export_best(tmp_path / "other")[0]), trial_in(best))
+    loser = 1 - record.number
+    assert run(folder, "--trial", str(loser))[0] == 0
+    assert trial_in(folder / f"export-{loser:04d}") == loser
+
+
+def test_a_stored_model_that_is_damaged_or_gone_is_passed_over_and_told(stored: tuple[Path, Storage]) -> None:
+    folder, storage = stored
+    winner = export_best(folder)[1].number
+    shutil.rmtree(search_folder.trial_folder(folder, winner))
+    storage.write(f"trials/{winner:04d}/best/report-0003/heads.safetensors", b"")
+    lines: list[str] = []
+    assert export_best(folder, say=lines.append)[1].number == 1 - winner
+    assert f"trial {winner}: its weights are damaged (file://" in lines[0]
+    code, _, said = run(folder, "--trial", str(winner))
+    assert code == 2 and "--trial: the weights are damaged" in said
+    storage.remove(f"trials/{winner:04d}/best")
+    code, _, said = run(folder, "--trial", str(winner))
+    assert code == 2 and f"those of trials {1 - winner} are" in said
+
+
+def test_a_storage_that_is_gone_is_told(stored: tuple[Path, Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = stored
+    monkeypatch.setattr("tuner.stored_trials._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(Storage, "sealed", lambda self, _name: (_ for _ in ()).throw(StorageError(self.uri, "timed out")))
+    code, _, said = run(folder)
+    assert code == 2 and "the storage cannot be used" in said

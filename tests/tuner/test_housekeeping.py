@@ -44,3 +44,26 @@ def test_what_is_swept_is_what_nobody_needs(records: list[TrialRecord], keep: in
 def test_trials_without_a_folder_are_no_trouble(tmp_path: Path) -> None:
     Sweeper(tmp_path, [record(0, "failed", ()), record(1, "complete", (0.5,))], 1)
     assert list(tmp_path.iterdir()) == []
+
+
+class Heard:
+    """What a storage was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, bool, bool]] = []
+
+    def tidy(self, number: int, *, keeps_model: bool, has_just_ended: bool = False) -> None:
+        self.told.append((number, keeps_model, has_just_ended))
+
+
+@given(records=RECORDS, keep=st.integers(1, 4), num_known=st.integers(0, 8))
+def test_a_storage_is_told_of_each_trial_that_has_ended(records: list[TrialRecord], keep: int, num_known: int) -> None:
+    stored = Heard()
+    sweeper = Sweeper(Path("nowhere"), records[:num_known], keep, stored)  # type: ignore[arg-type]
+    for r in records[num_known:]:
+        sweeper("end" if r.state in {"complete", "stopped", "failed"} else "report", r)
+    ended = [r for r in records if r.state in {"complete", "stopped", "failed"}]
+    last = {number: keeps_model for number, keeps_model, _ in stored.told}
+    assert last == {r.number: r in rank(ended)[:keep] for r in ended}
+    just_now = {number for number, _, has_just_ended in stored.told if has_just_ended}
+    assert just_now == {r.number for r in ended if r in records[num_known:]}

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from tests.s3_server import S3Server
 from tests.tuner.planning import TINY
+from trainables.storage import Storage, StorageError
 from tuner import node_checks
 from tuner.node_checks import code_sha256, look_from_here
 from tuner.prepare import prepare
@@ -19,9 +21,10 @@ def order(data: Path, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "nonce").write_text(NONCE)
     return {
         "code_sha256": code_sha256(),
-        "folder": str(tmp_path / "search"),
-        "nonce_file": str(tmp_path / "nonce"),
-        "answer_file": str(tmp_path / "answer"),
+        "place": tmp_path.as_uri(),
+        "what": f"the search's folder {tmp_path}/search",
+        "nonce_file": "nonce",
+        "answer_file": "answer",
         "nonce": NONCE,
         "config": plan.base.to_tree(),
         "data_hashes": plan.data_hashes,
@@ -29,18 +32,33 @@ def order(data: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_a_node_with_all_that_it_needs_answers_where_it_was_asked(order: dict[str, Any]) -> None:
+def test_a_node_with_all_that_it_needs_answers_where_it_was_asked(order: dict[str, Any], tmp_path: Path) -> None:
     assert look_from_here(order) == []
-    assert Path(order["answer_file"]).read_text() == NONCE
+    assert (tmp_path / "answer").read_text() == NONCE
+
+
+def test_a_storage_is_looked_at_in_the_same_way(order: dict[str, Any], s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Storage(s3.at("nodes"))
+    of_storage = {**order, "place": place.uri, "what": "--storage s3://tritune/nodes"}
+    [problem] = look_from_here(of_storage)
+    assert problem.startswith("--storage s3://tritune/nodes must lie on storage that all nodes see")
+    place.write("nonce", NONCE.encode())
+    assert look_from_here(of_storage) == []
+    assert place.read("answer") == NONCE.encode()
+    monkeypatch.setattr(Storage, "write", lambda self, *_file: (_ for _ in ()).throw(StorageError(self.uri, "denied")))
+    [problem] = look_from_here(of_storage)
+    assert problem.startswith("--storage s3://tritune/nodes must be readable and writable from all nodes, but is not: ")
+    assert problem.endswith("denied")
 
 
 def test_what_is_not_seen_is_told(order: dict[str, Any], tmp_path: Path) -> None:
-    [problem] = look_from_here({**order, "nonce_file": str(tmp_path / "elsewhere")})
-    assert "must lie on storage that all nodes see" in problem and order["folder"] in problem
+    [problem] = look_from_here({**order, "nonce_file": "elsewhere"})
+    assert problem.startswith(f"{order['what']} must lie on storage that all nodes see")
     [problem] = look_from_here({**order, "nonce": "another"})
     assert "but another one stands there" in problem
-    [problem] = look_from_here({**order, "answer_file": str(tmp_path / "none" / "answer")})
-    assert "must be writable from all nodes" in problem
+    (tmp_path / "answer").mkdir()
+    [problem] = look_from_here(order)
+    assert "must be readable and writable from all nodes, but is not" in problem
 
 
 def test_other_code_other_data_and_another_encoder_are_told_at_once(order: dict[str, Any], data: Path) -> None:

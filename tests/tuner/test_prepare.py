@@ -364,3 +364,26 @@ def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, t
     prepare_resume(folder, {}, None, Problems())  # of a search that did not write them down, nobody knows
     [problem] = caught.value.problems
     assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")
+
+
+def test_a_storage_is_looked_at_before_anything_starts(data: Path, tmp_path: Path) -> None:
+    plan = prepare({"storage": f" file://{tmp_path}/storage/ "}, set_texts=[TINY], data=str(data))
+    assert plan.settings.storage == f"file://{tmp_path}/storage"
+    (tmp_path / "file").write_text("")
+    wrong = {"storage": f"file://{tmp_path}/file/x", "trials": 0}
+    found = problems_of(lambda: prepare(wrong, set_texts=[TINY], data=str(data)))
+    assert [problem.split(":")[0] for problem in found] == ["--storage", "--trials"]
+
+
+def test_a_search_keeps_its_storage_or_gets_one_in_its_place(data: Path, tmp_path: Path) -> None:
+    plan = prepare({"storage": f"file://{tmp_path}/storage"}, set_texts=[TINY], data=str(data))
+    folder = begin(tmp_path, plan)
+    assert prepare_resume(folder, {}, None, Problems()).settings.storage == f"file://{tmp_path}/storage"
+    moved = prepare_resume(folder, {"storage": f"file://{tmp_path}/moved"}, None, Problems())
+    assert moved.settings.storage == f"file://{tmp_path}/moved"
+
+
+def test_a_search_without_a_storage_gets_none(data: Path, tmp_path: Path) -> None:
+    folder = begin(tmp_path, prepare({}, set_texts=[TINY], data=str(data)))
+    [problem] = problems_of(lambda: prepare_resume(folder, {"storage": f"file://{tmp_path}/storage"}, None, Problems()))
+    assert problem.startswith("--storage: this search began without one")

@@ -159,8 +159,23 @@ def test_an_order_is_plain_and_names_the_trials_folder(toy: Any) -> None:
     order = referee_of(toy, ledger).next_order()
     record = ledger.record(0)
     plain = {"number": 0, "config": record.config, "folder": "/s/trials/0000", "known_reports": 0}
-    assert order.to_tree() == {**plain, "data_hashes": None, "encoder_sha256": None}
+    assert order.to_tree() == {**plain, "data_hashes": None, "encoder_sha256": None, "storage": None}
     assert record.lineage == {"git_commit": "c0ffee", "seed": 0}
+
+
+def test_an_order_names_the_trials_place_in_the_storage(toy: Any) -> None:
+    referee = Referee(
+        Ledger(toy.new_study()),
+        toy.settings(),
+        toy.space,
+        toy.base,
+        Path("/s"),
+        attributes={},
+        storage="s3://b/mine-0123?region=x",
+    )
+    order = referee.next_order()
+    assert isinstance(order, Order)
+    assert (order.folder, order.storage) == ("/s/trials/0000", "s3://b/mine-0123/trials/0000?region=x")
 
 
 def test_an_order_carries_the_hashes_that_the_search_began_with(toy: Any) -> None:

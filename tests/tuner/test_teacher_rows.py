@@ -23,12 +23,12 @@ STUDY = Study(
 SEARCH = Path("/s")
 
 
-def referee_of(toy: Any, study: Any, seeds: int = 1) -> Referee:
+def referee_of(toy: Any, study: Any, seeds: int = 1, storage: str | None = None) -> Referee:
     space = study_space(STUDY, seeds)
     settings = toy.settings(searcher="grid", early_stopping="none", trials=3 * seeds)
     ledger = Ledger(study)
     ledger.enqueue(grid_points(space, toy.base, settings.trials, 0))
-    return Referee(ledger, settings, space, toy.base, SEARCH, attributes={})
+    return Referee(ledger, settings, space, toy.base, SEARCH, attributes={}, storage=storage)
 
 
 def rows(orders: list[Any]) -> list[Any]:
@@ -55,6 +55,14 @@ def test_a_student_waits_for_its_teacher_and_others_do_not(toy: Any) -> None:
     student, end = referee.next_order(), referee.next_order()
     assert rows([student, end]) == ["student", "finished"]
     assert teacher_of(student) == str(SEARCH / "trials" / "0000" / "best")
+
+
+def test_a_teacher_that_is_stored_is_named_by_its_place(toy: Any) -> None:
+    referee = referee_of(toy, toy.new_study(), storage="s3://b/mine?region=x")
+    teacher = referee.next_order()
+    assert isinstance(teacher, Order)
+    finish(toy, referee, teacher.number)
+    assert teacher_of(referee.next_order()) == "s3://b/mine/trials/0000?region=x"
 
 
 def test_each_student_learns_from_the_teacher_of_its_own_seed(toy: Any) -> None:
