@@ -314,7 +314,7 @@ def _open(uri: str) -> tuple[Any, str]:
         limits = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _REQUEST_SECONDS, "retry_strategy": retries}
         return S3FileSystem(**options, **limits), (parts.netloc + parts.path).rstrip("/")
     if parts.scheme == "gs":
-        limit = f"retry_limit_seconds={_ATTEMPTS * _REQUEST_SECONDS:g}"
+        limit = f"retry_limit_seconds={_REQUEST_SECONDS:g}"
         uri = urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, limit]))))
     opened = FileSystem.from_uri(uri)
     return opened
