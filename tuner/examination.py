@@ -41,7 +41,7 @@ def examine(folder: str, limit_seconds: float) -> Finding:
     A process that is stopped goes on for that: stopped, it answers nobody.
     """
     beat = read_beat(Path(folder))
-    if beat is None:
+    if beat is None or not beat.is_of_this_machine:
         return Finding(silent_seconds=None)
     silent_seconds = time.monotonic() - beat.moment
     if not _is_there(beat):
@@ -61,7 +61,9 @@ def kill(folder: str) -> None:
 
 
 def _is_there(beat: Beat) -> bool:
-    """Whether the process is there, and not another one of its number."""
+    """Whether the process is there, on this machine, and not another one of its number."""
+    if not beat.is_of_this_machine:
+        return False
     try:
         os.kill(beat.pid, 0)
     except ProcessLookupError:

@@ -202,3 +202,37 @@ def test_linked_files_outlive_their_checkpoint_even_without_hard_links(tmp_path:
     link_or_copy(source, tmp_path / "in" / "copied")
     source.unlink()
     assert (tmp_path / "in" / "linked").read_text() == (tmp_path / "in" / "copied").read_text() == "x"
+
+
+def test_what_may_not_be_written_any_more_gets_no_name(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "best", fill("a"))
+
+    def refuse() -> None:
+        raise RuntimeError("another worker has it")
+
+    with pytest.raises(RuntimeError, match="another worker"):
+        write_checkpoint(tmp_path, "best", fill("b"), check=refuse)
+    assert verify(tmp_path / "best") == [] and (tmp_path / "best" / "state").read_text() == "a"
+    assert hidden(tmp_path) == []
+
+
+def test_of_two_writers_the_one_that_fails_leaves_the_others_files(tmp_path: Path) -> None:
+    """As a worker that wakes up on a machine that was frozen, while another one writes the same checkpoint."""
+
+    def wake_up_late(folder: Path) -> None:
+        remove_leftovers(tmp_path)  # by the other one, as it begins
+        write_checkpoint(tmp_path, "report-1", other)
+        (folder / "state").write_text("late")
+
+    def other(folder: Path) -> None:
+        fill("a")(folder)
+        with pytest.raises(OSError, match="I woke up"):
+            write_checkpoint(folder.parent / "elsewhere", "report-1", fail)
+
+    def fail(_folder: Path) -> None:
+        raise OSError("I woke up")
+
+    with pytest.raises(FileNotFoundError):
+        write_checkpoint(tmp_path, "report-1", wake_up_late)
+    assert verify(tmp_path / "report-1") == []
+    assert hidden(tmp_path) == []
