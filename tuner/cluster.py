@@ -165,6 +165,13 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
             ray.shutdown()
 
 
+def head_address() -> str:
+    """host:port of the head of the Ray that this process has started or joined."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def _new_token(folder: Path) -> Path:
     token = folder / "token"
     token.touch(mode=0o600)
