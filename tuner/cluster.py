@@ -165,11 +165,14 @@ def local_ray(num_cpus: int, num_gpus: int) -> Iterator[Path]:
             ray.shutdown()
 
 
-def head_address() -> str:
-    """host:port of the head of the Ray that this process has started or joined."""
+def ray_addresses() -> dict[str, str]:
+    """What the Ray that this process has started or joined cannot do without: its name -> its host:port."""
     import ray
 
-    return str(ray.get_runtime_context().gcs_address)
+    context = ray.get_runtime_context()
+    [node] = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    here = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return {"the head of the Ray cluster": context.gcs_address, "Ray's process on this machine (its raylet)": here}
 
 
 def _new_token(folder: Path) -> Path:

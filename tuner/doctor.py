@@ -24,7 +24,7 @@ from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
-_LEFTOVERS = (".aside-", ".replaced-", ".record.json.", ".study.", ".settings.yaml.")
+_LEFTOVERS = (".aside-", ".replaced-", ".attempt.", ".record.json.", ".study.", ".settings.yaml.")
 _NEEDED_CHECKPOINTS = 3
 """Of each trial at once: two are kept, and one is written."""
 _MAX_NAMED = 5

@@ -17,16 +17,16 @@ from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
-from tuner.cluster import count_gpus, head_address, local_ray, num_slots, scratch_parent
+from tuner.cluster import count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
-from tuner.head_watch import watched_head
 from tuner.housekeeping import Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
 from tuner.progress import Progress, SteadyConsole, Tally
+from tuner.ray_watch import watched_ray
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.room import Room, check_room
@@ -55,7 +55,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         quiet: print the result alone.
 
     Returns:
-        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 a disk is full; 130 interrupted.  Where Ray's head is
+        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 a disk is full; 130 interrupted.  Where Ray is
         gone the process ends with 1 on the spot.
 
     Raises:
@@ -221,7 +221,7 @@ def _search(
     try:
         check_room("the search's folder", folder)
         check_room("Ray's temporary folder", scratch_parent())
-        with progress, interrupts.noted(), started as scratch, watched_head(head_address(), lost):
+        with progress, interrupts.noted(), started as scratch, watched_ray(ray_addresses(), lost):
             interrupts.listen()
             interrupts.check()
             from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported

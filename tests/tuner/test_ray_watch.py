@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tuner import head_watch
-from tuner.head_watch import EXIT_HEAD_LOST, answers, patience_seconds, watched_head
+from tuner import ray_watch
+from tuner.ray_watch import EXIT_RAY_LOST, answers, patience_seconds, watched_ray
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import socket, time
-from tuner import head_watch
-head_watch._LOOK_SECONDS = 0.05
-head = socket.create_server(("127.0.0.1", 0))
-with head_watch.watched_head(f"127.0.0.1:{head.getsockname()[1]}", "go on with: THIS"):
+from tuner import ray_watch
+ray_watch._LOOK_SECONDS = 0.05
+head, node = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+addresses = {name: f"127.0.0.1:{server.getsockname()[1]}" for name, server in (("the node", node), ("the head", head))}
+with ray_watch.watched_ray(addresses, "go on with: THIS"):
     time.sleep(1)
     print("at work", flush=True)
     head.close()
@@ -43,10 +44,10 @@ def test_whether_somebody_listens(head: socket.socket) -> None:
 
 def test_nothing_happens_while_it_answers(head: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     looks, left = [], []
-    monkeypatch.setattr(head_watch, "_LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(head_watch, "answers", lambda address: looks.append(address) or True)
-    monkeypatch.setattr(head_watch, "leave", lambda *words: left.append(words))
-    with watched_head(address_of(head), "way on"):
+    monkeypatch.setattr(ray_watch, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(ray_watch, "answers", lambda address: looks.append(address) or True)
+    monkeypatch.setattr(ray_watch, "leave", lambda *words: left.append(words))
+    with watched_ray({"the head": address_of(head)}, "way on"):
         while len(looks) < 5:
             pass
     assert (set(looks), left) == ({address_of(head)}, [])
@@ -57,9 +58,9 @@ def test_a_silent_head_ends_the_process_and_says_how_to_go_on() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, timeout=50, check=False
     )
-    assert (done.returncode, done.stdout) == (EXIT_HEAD_LOST, "at work\n"), done.stderr
+    assert (done.returncode, done.stdout) == (EXIT_RAY_LOST, "at work\n"), done.stderr
     first, second = done.stderr.splitlines()
-    assert first.startswith("the search cannot go on: the head of the Ray cluster, 127.0.0.1:")
+    assert first.startswith("the search cannot go on: the head, 127.0.0.1:")
     assert (first.endswith(", has not answered for 0.75 s"), second) == (True, "go on with: THIS")
 
 
