@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -218,21 +219,25 @@ def test_what_may_not_be_written_any_more_gets_no_name(tmp_path: Path) -> None:
 
 def test_of_two_writers_the_one_that_fails_leaves_the_others_files(tmp_path: Path) -> None:
     """As a worker that wakes up on a machine that was frozen, while another one writes the same checkpoint."""
+    is_frozen, thawed = threading.Event(), threading.Event()
 
-    def wake_up_late(folder: Path) -> None:
-        remove_leftovers(tmp_path)  # by the other one, as it begins
-        write_checkpoint(tmp_path, "report-1", other)
-        (folder / "state").write_text("late")
+    def write_late(_folder: Path) -> None:
+        is_frozen.set()
+        thawed.wait()
+        raise OSError("its folder is gone")
 
-    def other(folder: Path) -> None:
+    def begin_late() -> None:
+        with pytest.raises(OSError, match="its folder is gone"):
+            write_checkpoint(tmp_path, "report-1", write_late)
+
+    def write(folder: Path) -> None:
         fill("a")(folder)
-        with pytest.raises(OSError, match="I woke up"):
-            write_checkpoint(folder.parent / "elsewhere", "report-1", fail)
+        thawed.set()
+        late.join()
 
-    def fail(_folder: Path) -> None:
-        raise OSError("I woke up")
-
-    with pytest.raises(FileNotFoundError):
-        write_checkpoint(tmp_path, "report-1", wake_up_late)
-    assert verify(tmp_path / "report-1") == []
+    late = threading.Thread(target=begin_late)
+    late.start()
+    is_frozen.wait()
+    write_checkpoint(tmp_path, "report-1", write)
+    assert verify(tmp_path / "report-1") == [] and (tmp_path / "report-1" / "state").read_text() == "a"
     assert hidden(tmp_path) == []
