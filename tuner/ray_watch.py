@@ -1,8 +1,8 @@
 """What a driver's Ray cannot do without, watched from a thread: where it is gone, the search ends with words, and soon.
 
 Ray waits a minute for a head that no longer answers, most calls into it with it, and then ends the process in its compiled part,
-past everything of ours.  For the raylet of the driver's own machine Tune waits for ever.  Nothing is lost by an end on the spot,
-for every event stands in the ledger before it is acted on.
+past everything of ours.  Without the raylet of the driver's own machine Tune goes on waiting.  Nothing is lost by an end on the
+spot, for every event stands in the ledger before it is acted on.
 """
 
 import contextlib
