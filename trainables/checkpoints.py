@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -17,11 +18,19 @@ MANIFEST = "manifest.json"
 _ASIDE, _REPLACED = ".aside-", ".replaced-"
 
 
-def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, sync: bool = True) -> Path:
+def write_checkpoint(
+    parent: Path,
+    name: str,
+    write: Callable[[Path], None],
+    *,
+    sync: bool = True,
+    check: Callable[[], object] = lambda: None,
+) -> Path:
     """Makes the folder `parent/name`, filled by `write(folder)`; replaces one of that name.
 
     Files go to a hidden folder beside it and are synced; `manifest.json` with the size and sha256 of each comes last; then the
-    folder is renamed.  What an earlier, killed writer left in `parent` is cleared up first (see `remove_leftovers`).
+    folder is renamed.  What an earlier, killed writer left in `parent` is cleared up first (see `remove_leftovers`), but a writer
+    that fails clears up after itself alone: another one may be at work by then.
 
     Args:
         parent: folder of checkpoints; made if need be.
@@ -29,13 +38,14 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, 
         write: fills the folder that it is given.
         sync: wait for the disk.  Without, a killed process still loses nothing, but a machine that fails may leave the new one
             damaged, which `verify` finds: keep the one before until `sync_checkpoint` has returned.
+        check: called just before the folder gets its name; what it raises keeps the name from it.
 
     Raises:
         OSError: such as a full disk; nothing but a hidden folder, removed here if that is possible, has changed.
     """
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parent)
-    aside, final = parent / f"{_ASIDE}{name}", parent / name
+    aside, final = parent / f"{_ASIDE}{name}-{secrets.token_hex(4)}", parent / name
     aside.mkdir()
     try:
         write(aside)
@@ -43,9 +53,10 @@ def write_checkpoint(parent: Path, name: str, write: Callable[[Path], None], *, 
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if sync:
             sync_checkpoint(aside)
+        check()
         _swap(aside, final)
     except BaseException:
-        remove_leftovers(parent)
+        shutil.rmtree(aside, ignore_errors=True)
         raise
     if sync:
         sync_path(parent)
@@ -181,7 +192,12 @@ def _swap(aside: Path, final: Path) -> None:
     replaced = final.with_name(f"{_REPLACED}{final.name}")
     if final.exists():
         final.rename(replaced)
-    aside.rename(final)
+    try:
+        aside.rename(final)
+    except OSError:
+        if replaced.exists() and not final.exists():
+            replaced.rename(final)
+        raise
     shutil.rmtree(replaced, ignore_errors=True)
 
 

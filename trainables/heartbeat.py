@@ -13,9 +13,11 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trainables.machine import this_machine
 from trainables.memory import count_oom_kills
 from trainables.plain_files import read_json
 
@@ -26,7 +28,7 @@ BEAT_SECONDS = 1.0
 """A beat is written no more often."""
 TAKEOVER_SECONDS = 120.0
 """Between the last beat of a worker that died and the first of the next one for its trial."""
-_LENGTH = 160
+_LENGTH = 240
 """Bytes of the file, always: what stands there is written over."""
 _PROC = Path("/proc")
 
@@ -41,22 +43,34 @@ class Beat:
             where the system does not tell.
         moment: `time.monotonic()` of the worker's machine, which setting a clock does not move.
         oom_kills: processes that the kernel had killed for memory in the worker's control group by then.
+        machine: the worker's (`trainables.machine`); on another, none of the others means anything.
     """
 
     pid: int
     process_start: str
     moment: float
     oom_kills: int = 0
+    machine: str = ""
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether its process is one of this machine's."""
+        return self.machine == this_machine()
 
 
 class _Writer:
     """Writes beats to an open file; a disk that fails is nothing to a trial.
 
+    Args:
+        folder: of the trial.
+        check: called before each beat that is written; what it raises keeps that from being written.
+
     Raises:
         OSError: the files cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, check: Callable[[], object]) -> None:
+        check()
         folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(folder / HEARTBEAT, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -65,15 +79,17 @@ class _Writer:
             os.close(self._file)
             raise
         faulthandler.register(STACK_SIGNAL, file=self._stack, all_threads=True)
-        self._pid, self._start = os.getpid(), process_start(os.getpid())
+        self._pid, self._start, self._machine, self._check = os.getpid(), process_start(os.getpid()), this_machine(), check
         self._written = -BEAT_SECONDS
         self.beat()
 
     def beat(self) -> None:
         moment = time.monotonic()
         if moment - self._written >= BEAT_SECONDS:
+            self._check()
             self._written = moment
-            line = json.dumps(asdict(Beat(self._pid, self._start, moment, count_oom_kills()))).ljust(_LENGTH - 1) + "\n"
+            written = Beat(self._pid, self._start, moment, count_oom_kills(), self._machine)
+            line = json.dumps(asdict(written)).ljust(_LENGTH - 1) + "\n"
             with contextlib.suppress(OSError):
                 os.pwrite(self._file, line.encode(), 0)
 
@@ -87,12 +103,17 @@ class _Writer:
 _writer: _Writer | None = None
 
 
-def begin(folder: Path) -> None:
-    """This process goes on with the trial of `folder` from now on: there is its first beat, and there are those that follow."""
+def begin(folder: Path, check: Callable[[], object] = lambda: None) -> None:
+    """This process goes on with the trial of `folder` from now on: there is its first beat, and there are those that follow.
+
+    Args:
+        folder: of the trial.
+        check: called before each beat that is written, at most once a second; what it raises, `beat` raises.
+    """
     global _writer  # noqa: PLW0603 - one process, one trial at a time
     end()
     with contextlib.suppress(OSError):  # no room for a few bytes: the trial itself will say so
-        _writer = _Writer(folder)
+        _writer = _Writer(folder, check)
 
 
 def beat() -> None:
@@ -120,11 +141,12 @@ def read_beat(folder: Path) -> Beat | None:
 def predecessor_was_killed_for_memory(folder: Path) -> bool:
     """Whether the worker that this process takes a trial over from has just been killed by the kernel, for want of memory.
 
-    It has where its process is gone and the kernel has killed more in this control group than at its last beat, which is no older
-    than starting a worker takes.  Of two workers that die within the same second the other one may be taken for it.
+    It has where its process is gone from this machine and the kernel has killed more in this control group than at its last beat,
+    which is no older than starting a worker takes.  Of two workers that die within the same second the other one may be taken for
+    it.
     """
     beat = read_beat(folder)
-    if beat is None or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:
+    if beat is None or not beat.is_of_this_machine or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:
         return False
     return process_start(beat.pid) != beat.process_start and count_oom_kills() > beat.oom_kills
 

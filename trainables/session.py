@@ -55,6 +55,8 @@ class TrialSession:
         stored: the trial's place in a storage that all machines reach: what lies in its folder is stored there, and fetched
             from there where it is newer; None: the folder is all there is.
         say: is called with each line of the log.
+        check: called before anything is written, and again before it gets its name; what it raises ends the session, which then
+            leaves the folder as it is (`trainables.attempts`).
 
     Attributes:
         trainer: the trainer.
@@ -78,14 +80,16 @@ class TrialSession:
         encoder_sha256: str | None = None,
         stored: StoredTrial | None = None,
         say: Callable[[str], object] | None = None,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self.trainer = Trainer(config, token_store=token_store)
         check_unchanged(self.trainer.inputs, data_hashes=data_hashes, encoder_sha256=encoder_sha256)
         self._syncing: Future[None] | None = None
         self.folder, self._stored = folder, stored
-        self._say = say
+        self._say, self._check = say, check
         self._passed_over: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
+        check()
         for parent in (folder, self._checkpoints):
             remove_leftovers(parent)
         was_fetched = False
@@ -157,8 +161,9 @@ class TrialSession:
         `best/` has no one before: what a failing machine damages there is made again, as this report is trained again.
         """
         self._wait_for_disk()
+        self._check()
         name = f"report-{len(self.trainer.history):04d}"
-        folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False)
+        folder = write_checkpoint(self._checkpoints, name, self.trainer.save, sync=False, check=self._check)
         best = self._keep_best()
         keep_newest(self._checkpoints, NUM_KEPT)
         self._syncing = in_background(partial(self._make_lasting, folder, best))
@@ -197,7 +202,8 @@ class TrialSession:
         if self.best != self.trainer.history[-1] or self._saved_best() == self.best:
             return []
         checkpoint = self._checkpoints / f"report-{len(self.trainer.history):04d}"
-        return [write_checkpoint(self.folder, self.best_folder.name, partial(self._fill_best, checkpoint), sync=False)]
+        fill = partial(self._fill_best, checkpoint)
+        return [write_checkpoint(self.folder, self.best_folder.name, fill, sync=False, check=self._check)]
 
     def _fill_best(self, checkpoint: Path, folder: Path) -> None:
         for file in checkpoint.rglob("*"):

@@ -11,11 +11,13 @@ import os
 import platform
 import shutil
 import traceback
+from functools import partial
 from typing import Any
 
 from ray.tune import Trainable
 
 from trainables import heartbeat
+from trainables.attempts import ATTEMPT, SupersededError, check_attempt, write_attempt
 from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
 from trainables.halving import halved
@@ -39,8 +41,10 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
     """One trial, one report a step; each report says on which `host` it was made.
 
     Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`; where
-    they are known `data_hashes` and `encoder_sha256`, which the files must still have; and where trials are stored its place in
-    the `storage`: it then works in a folder of this machine's (`stored_trial.working_folder`), which goes with it.
+    they are known `data_hashes` and `encoder_sha256`, which the files must still have; the number of the `attempt`: once the
+    driver has begun another one nothing is written any more (`trainables.attempts`), and what is raised then nobody hears; and
+    where trials are stored its place in the `storage`: it then works in a folder of this machine's
+    (`stored_trial.working_folder`), which goes with it.
     It never raises what a trial can do wrong: it reports the reason, so that the driver decides and writes it down.  Where that
     is memory, and the driver lets it go on, it does so with half as many examples at once (`trainables.halving`).
 
@@ -64,9 +68,11 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
         self._encoder_sha256: str | None = order.get("encoder_sha256")
         self._session: Any = None
         self._was_killed_for_memory = heartbeat.predecessor_was_killed_for_memory(self._folder)
-        heartbeat.begin(self._folder)
-        if self._place is not None:
+        self._check = partial(check_attempt, self._folder, order[ATTEMPT]) if ATTEMPT in order else lambda: None
+        if self._place is not None:  # the driver does not reach this folder, and in the storage names are enough
+            write_attempt(self._folder, order.get(ATTEMPT, 1))
             remove_abandoned(self._folder)
+        heartbeat.begin(self._folder, self._check)
         kill_me_first()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -85,6 +91,9 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
                 self._was_killed_for_memory = False
                 raise MemoryError("the kernel killed its worker, which had no memory left")
             report = self._next_report()
+        except SupersededError:
+            self._session = None
+            raise
         except Exception as error:
             self._write_traceback()
             self._session = None  # its memory is the next trial's
@@ -106,6 +115,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
                 data_hashes=self._data_hashes,
                 encoder_sha256=self._encoder_sha256,
                 stored=self._stored(),
+                check=self._check,
             )
         return dict(self._session.next_report(known=self._known_reports))
 

@@ -176,6 +176,16 @@ def local_ray(num_cpus: int, num_gpus: int, *, cleanup_seconds: int = CLEANUP_SE
             ray.shutdown()
 
 
+def ray_addresses() -> dict[str, str]:
+    """What the Ray that this process has started or joined cannot do without: its name -> its host:port."""
+    import ray
+
+    context = ray.get_runtime_context()
+    [node] = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    here = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return {"the head of the Ray cluster": context.gcs_address, "Ray's process on this machine (its raylet)": here}
+
+
 def _new_token(folder: Path) -> Path:
     token = folder / "token"
     token.touch(mode=0o600)

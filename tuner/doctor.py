@@ -20,13 +20,13 @@ from tuner.backup import BACKUP_FILE
 from tuner.ledger import Ledger, LedgerError
 from tuner.mirror_process import LOG_FILE, sync_command
 from tuner.recovery import plan_repair, problems_of_store
-from tuner.search_folder import BEST, TRIALS, is_live, trial_folder
+from tuner.search_folder import BEST, TRIALS, is_live, resume_command, trial_folder
 from tuner.stored_trials import search_place, stored_trial
 from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
-_LEFTOVERS = (".aside-", ".replaced-", ".record.json.", ".study.", ".settings.yaml.")
+_LEFTOVERS = (".aside-", ".replaced-", ".attempt.", ".record.json.", ".study.", ".settings.yaml.")
 _NEEDED_CHECKPOINTS = 3
 """Of each trial at once: two are kept, and one is written."""
 _MAX_NAMED = 5
@@ -62,7 +62,7 @@ def examine(folder: Path) -> list[Finding]:
 
 
 def _ledger(folder: Path) -> Iterator[Finding]:
-    ledger, backup, again = folder / LEDGER_FILE, folder / BACKUP_FILE, _resume(folder)
+    ledger, backup, again = folder / LEDGER_FILE, folder / BACKUP_FILE, resume_command(folder)
     if (is_file := ledger.exists() or backup.exists()) and (problems := problems_of_store(ledger)):
         yield from (Finding(problem, f"the backup is taken up by: {again}") for problem in problems)
         return
@@ -89,7 +89,7 @@ def _ledger(folder: Path) -> Iterator[Finding]:
 def _backup(folder: Path) -> Iterator[Finding]:
     backup = folder / BACKUP_FILE
     for problem in problems_of_store(backup):
-        yield Finding(problem, f"it is made again by: {_resume(folder)}")
+        yield Finding(problem, f"it is made again by: {resume_command(folder)}")
 
 
 def _weights(folder: Path) -> Iterator[Finding]:
@@ -199,10 +199,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
-
-
-def _resume(folder: Path) -> str:
-    return f"python -m tuner.search --resume {quote(str(folder))}"
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -18,7 +18,7 @@ from trainables.paths import write_yaml
 from trainables.storage import is_storage_gone, shown
 from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
-from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, scratch_parent
+from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
@@ -27,6 +27,7 @@ from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
 from tuner.progress import Progress, SteadyConsole, Tally
+from tuner.ray_watch import watched_ray
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.room import Room, check_room
@@ -56,14 +57,16 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         quiet: print the result alone.
 
     Returns:
-        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 disk full or storage gone; 130 interrupted.
+        Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 disk full or storage gone; 130 interrupted.  Where
+        Ray is gone the process ends with 1 on the spot.
 
     Raises:
         ConfigError: the machine is too small for one trial, or another driver is at work here.
     """
     console = SteadyConsole(highlight=False)
     slots = _slots(plan, cluster)
-    interrupts = Interrupts(f"stopped at once; go on with: {_resume_command(folder)}", STOPPING)
+    way_on = search_folder.resume_command(folder, joins=cluster is not None)
+    interrupts = Interrupts(f"stopped at once; go on with: {way_on}", STOPPING)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
@@ -91,6 +94,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                     keeper=keeper,
                     stored=stored,
                     quiet=quiet,
+                    way_on=way_on,
                 )
                 num_left = _num_unfinished(ledger, plan)
                 if not interrupted and not quiet:
@@ -99,21 +103,21 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 ledger.set_header("ended", "stopped" if num_left else "complete")
                 keeper.close()
             except BaseException as error:
-                return _end_badly(ledger, folder, mirror, error)
+                return _end_badly(ledger, folder, mirror, error, way_on)
             patience = _IMPATIENT_SECONDS if interrupted else _MIRROR_SECONDS
             mirrored = mirror.close(patience)
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
         has_best = interrupted and bool(rank(ledger.records()))
-        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted, has_best=has_best)
+        things = _where_things_are(folder, plan, num_left, way_on, interrupted=interrupted, has_best=has_best)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *filter(None, [keeper.problem, untidy])]
-        for line in [*exported, *warnings, *way_on]:
+        for line in [*exported, *warnings, *things]:
             console.print(line, markup=False, soft_wrap=True)
         too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
         return EXIT_DONE if too_early and code == EXIT_FAILED else code
 
 
-def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException) -> int:
+def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseException, way_on: str) -> int:
     """Ends a driver that cannot go on: a full disk, a broken store, a second Ctrl-C.  What stands in the ledger stands."""
     with contextlib.suppress(Exception):
         ledger.set_header("ended", "stopped")
@@ -123,16 +127,16 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if is_disk_full(error):
         errors.print(f"the disk is full: {_told_by(error, is_disk_full)}")
-        errors.print(f"nothing is lost; make room, then go on with: {_resume_command(folder)}")
+        errors.print(f"nothing is lost; make room, then go on with: {way_on}")
         return EXIT_DISK_FULL
     if is_storage_gone(error):
         errors.print(f"the storage cannot be used: {_told_by(error, is_storage_gone)}")
-        errors.print(f"nothing is lost; once it can, go on with: {_resume_command(folder)}")
+        errors.print(f"nothing is lost; once it can, go on with: {way_on}")
         return EXIT_DISK_FULL
     with contextlib.suppress(OSError):
         (folder / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     errors.print(f"the search cannot go on: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: {_resume_command(folder)}")
+    errors.print(f"all of it: {folder / ERROR_FILE}; nothing is lost: {way_on}")
     return EXIT_FAILED
 
 
@@ -197,6 +201,7 @@ def _search(
     keeper: Keeper,
     stored: StoredTrials | None,
     quiet: bool,
+    way_on: str,
 ) -> bool:
     """Runs the trials; True where somebody interrupted."""
     listeners: list[Callable[[str, TrialRecord], None]] = []
@@ -240,10 +245,11 @@ def _search(
         return False
     ending = CLEANUP_SECONDS if stored is None else STORING_SECONDS
     started = joined_ray(cluster, ending) if cluster else local_ray(count_cpus(), count_gpus(), cleanup_seconds=ending)
+    lost = f"nothing is lost; {'once a cluster runs, ' if cluster else ''}go on with: {way_on}"
     try:
         check_room("the search's folder", folder)
         check_room("Ray's temporary folder", scratch_parent())
-        with progress, interrupts.noted(), started as scratch:
+        with progress, interrupts.noted(), started as scratch, watched_ray(ray_addresses(), lost):
             interrupts.listen()
             interrupts.check()
             from tuner.runner import run_trials  # imports Ray, which reads how it is guarded when it is imported
@@ -335,11 +341,9 @@ def _budgets(plan: SearchPlan) -> str:
     return f"{span} examples, rounded up to whole steps" + ("" if len(budgets) == 1 else ", by its row")
 
 
-def _resume_command(folder: Path) -> str:
-    return f"python -m tuner.search --resume {quote(str(folder))}"
-
-
-def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrupted: bool, has_best: bool) -> list[str]:
+def _where_things_are(
+    folder: Path, plan: SearchPlan, num_left: int, way_on: str, *, interrupted: bool, has_best: bool
+) -> list[str]:
     """What was written and what can be done next, each with its command."""
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
     compare = f"open {uri} in a browser" if uri.startswith("http") else f"python -m tuner.tracking serve {quote(str(folder))}"
@@ -356,8 +360,8 @@ def _where_things_are(folder: Path, plan: SearchPlan, num_left: int, *, interrup
         lines.append(f"best so far   python -m tuner.export {here}   (an interrupted search exports nothing)")
     if num_left:
         left = "1 trial is" if num_left == 1 else f"{num_left} trials are"
-        return [*lines, f"go on         {_resume_command(folder)}   ({left} not finished or not begun)"]
+        return [*lines, f"go on         {way_on}   ({left} not finished or not begun)"]
     if interrupted:
-        return [*lines, f"go on         {_resume_command(folder)}   (the best trial is not exported yet)"]
+        return [*lines, f"go on         {way_on}   (the best trial is not exported yet)"]
     more = f"--seeds {plan.space.num_seeds + 1}" if isinstance(plan.space, StudySpace) else "--trials +8"
-    return [*lines, f"more trials   {_resume_command(folder)} {more}"]
+    return [*lines, f"more trials   {way_on} {more}"]

@@ -45,7 +45,7 @@ def examine(order: Mapping[str, Any], limit_seconds: float) -> Finding:
     """
     folder = working_folder(order)
     beat = read_beat(folder)
-    if beat is None:
+    if beat is None or not beat.is_of_this_machine:
         return Finding(silent_seconds=None)
     silent_seconds = time.monotonic() - beat.moment
     if not _is_there(beat):
@@ -65,7 +65,9 @@ def kill(order: Mapping[str, Any]) -> None:
 
 
 def _is_there(beat: Beat) -> bool:
-    """Whether the process is there, and not another one of its number."""
+    """Whether the process is there, on this machine, and not another one of its number."""
+    if not beat.is_of_this_machine:
+        return False
     try:
         os.kill(beat.pid, 0)
     except ProcessLookupError:

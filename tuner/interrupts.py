@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,13 +98,14 @@ class Interrupts:
                 num_seen += 1
                 self.requested = True
                 if num_seen > 1:
-                    self._leave()
+                    leave(self._last_words, EXIT_INTERRUPTED)
                 elif self._is_only_noted and self._first_words and not sys.stdout.isatty():
                     os.write(sys.stderr.fileno(), f"{self._first_words}\n".encode())
 
-    def _leave(self) -> None:
-        """Ends the process; writes past Python's files, for what was interrupted may hold their locks."""
-        if sys.stdout.isatty():
-            os.write(sys.stdout.fileno(), _SHOW_CURSOR)
-        os.write(sys.stderr.fileno(), f"{self._last_words}\n".encode())
-        os._exit(EXIT_INTERRUPTED)
+
+def leave(last_words: str, code: int) -> NoReturn:
+    """Ends the process on the spot; writes past Python's files, for what was interrupted may hold their locks."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+    os.write(sys.stderr.fileno(), f"{last_words}\n".encode())
+    os._exit(code)

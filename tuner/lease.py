@@ -21,6 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from optuna.storages._rdb import models
 
+from trainables.machine import this_machine
 from trainables.parts import ConfigError
 from tuner.processes import is_alive
 from tuner.study_tables import read_study_attribute, transaction, write_study_attribute
@@ -61,12 +62,12 @@ class Holder:
     def this_process(cls) -> "Holder":
         """This one, with a new token."""
         pid = os.getpid()
-        return cls(secrets.token_hex(16), f"{_user()}@{socket.gethostname()}", _place(), pid, _start_of(pid))
+        return cls(secrets.token_hex(16), f"{_user()}@{socket.gethostname()}", this_machine(), pid, _start_of(pid))
 
     @property
     def is_gone(self) -> bool:
         """Whether it is known to have ended: only of a process of this place can that be told."""
-        if not self.place or self.place != _place():
+        if not self.place or self.place != this_machine():
             return False
         return not is_alive(self.pid) or _start_of(self.pid) != self.started
 
@@ -186,14 +187,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return str(os.getuid())
-
-
-def _place() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
 
 
 def _start_of(pid: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables.attempts import ATTEMPT, as_next_attempt
 from trainables.storage import StorageError
 from trainables.trainable import DISK_FULL, FAILURE_KEY, NO_STORAGE, ORDER_KEY, REPORT_KEY
 
@@ -47,7 +48,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker died.  Tune starts its trial again, unless that was only being handed over to it: then it is taken back."""
+        """A worker is gone, as far as Ray can see: should it still live somewhere, it may write no more.
+
+        Tune starts its trial again, unless that was only being handed over to it: then it is taken back.
+        """
+        trial.config[ORDER_KEY] = json.dumps(as_next_attempt(json.loads(trial.config[ORDER_KEY])))
         if trial.status == trial.PENDING:
             self._referee.take_back(int(trial.config["number"]))
 
@@ -56,7 +61,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         order = self._referee.out_of_memory(number, detail)
         if order is None:
             return str(TrialScheduler.STOP)
-        trial.config[ORDER_KEY] = json.dumps(order.to_tree())
+        attempt = json.loads(trial.config[ORDER_KEY])[ATTEMPT]
+        trial.config[ORDER_KEY] = json.dumps({**order.to_tree(), ATTEMPT: attempt})
         return str(TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -132,7 +131,7 @@ def main(  # noqa: PLR0917 - a command line
     try:
         code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet)
     except KeyboardInterrupt:
-        errors.print(f"stopped at once; go on with: python -m tuner.search --resume {quote(str(folder))}")
+        errors.print(f"stopped at once; go on with: {search_folder.resume_command(folder, joins=cluster is not None)}")
         code = EXIT_INTERRUPTED
     except (ConfigError, LedgerError) as error:
         code = _complain(errors, error, EXIT_MISTAKE)

@@ -30,6 +30,11 @@ def default_folder(space: str, today: datetime.date) -> Path:
     return next(RUNS / name for name in names if not (RUNS / name).exists())
 
 
+def resume_command(folder: Path, *, joins: bool = False) -> str:
+    """What a person types to go on with a search; `joins`: on the Ray cluster that runs by then."""
+    return f"python -m tuner.search --resume {quote(str(folder))}{' --address auto' if joins else ''}"
+
+
 @contextlib.contextmanager
 def claimed(name: str, today: datetime.date) -> Iterator[Path]:
     """A new, empty `default_folder` that no other process gets; gone again where what is to fill it fails."""

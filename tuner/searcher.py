@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
+from trainables.attempts import as_next_attempt
 from trainables.trainable import ORDER_KEY
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         self._out: dict[str, int] = {}  # Tune's id -> number of each trial that it has
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial; None: not yet, for a trial that is out may come back; or `Searcher.FINISHED`."""
+        """The next trial, in a new attempt; None: not yet, for a trial that is out may come back; or `Searcher.FINISHED`."""
         order = self._referee.next_order()
         if isinstance(order, str):
             return str(Searcher.FINISHED) if order == "finished" and not self._out else None
         self._out[trial_id] = order.number
-        return {"number": order.number, ORDER_KEY: json.dumps(order.to_tree())}
+        return {"number": order.number, ORDER_KEY: json.dumps(as_next_attempt(order.to_tree()))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has told the referee, before it decided."""

@@ -3,7 +3,9 @@
 A trial is judged by its heartbeat (`trainables.heartbeat`), which beats with each step of training and each batch of dev, on its
 own machine's clock that nobody can set.  It is looked at only once a limit has passed since it was last known to live: when it
 got its worker, at its last report, at the last beat that was seen.  So what a worker did before the trial was its own, or between
-two trials, is never held against one.
+two trials, is never held against one.  Nor is what its machine did: where that is cut off or frozen the look waits, until the
+machine is back or Ray gives it up after a minute.  What comes late says nothing of the trial, which is looked at again a limit
+later.
 """
 
 import contextlib
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 LEAST_LIMIT_SECONDS = 600.0
 LIMIT_FACTOR = 5
 _ROUND_SECONDS = 1.0
+_PROMPT_SECONDS = 20.0
+"""Where a look takes longer, its machine was away or overloaded."""
 
 
 def limit_of(asked_for: float | None, longest_report_seconds: float) -> float:
@@ -47,11 +51,13 @@ class _Watched:
     Attributes:
         alive: when it was last known to live, by the driver's monotonic clock.
         look: a look at it that is under way.
+        asked: when that began, by the same clock.
         limit: of that look, seconds.
     """
 
     alive: float
     look: Any = None
+    asked: float = 0.0
     limit: float = 0.0
 
 
@@ -93,7 +99,8 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
             if ready:
                 self._judge(trial, watched)
         elif now - watched.alive > (limit := limit_of(self._limit_seconds, self._referee.longest_report_seconds)):
-            watched.look, watched.limit = _on_its_machine(trial, examine, _order(trial), limit), limit
+            watched.look = _on_its_machine(trial, examine, _order(trial), limit)
+            watched.asked, watched.limit = now, limit
             watched.alive = watched.alive if watched.look is not None else now  # its worker is gone: Ray will say so
 
     def _judge(self, trial: Any, watched: _Watched) -> None:
@@ -101,6 +108,9 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
         try:
             finding: Finding = ray.get(look)
         except ray.exceptions.RayError:  # its machine is gone, and it with it: Ray will say so
+            watched.alive = time.monotonic()
+            return
+        if time.monotonic() - watched.asked > _PROMPT_SECONDS:
             watched.alive = time.monotonic()
             return
         silent_seconds = finding.silent_seconds

@@ -68,9 +68,17 @@ class Host:
         self, *command: str, check: bool = True, stdin: str = "", timeout_seconds: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """A command on this host, as its root, in its home."""
+        return _run(*self._inside(), *command, check=check, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def start(self, *command: str, log: Path) -> subprocess.Popen[bytes]:
+        """The same, begun; what it prints is added to `log`.  It ends with its host."""
+        with log.open("ab") as output:
+            return subprocess.Popen([*self._inside(), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    def _inside(self) -> list[str]:
+        """The words before a command on this host."""
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--uts", "--net", "--wd=/root"]
-        clean = ["env", "-i", "HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]
-        return _run(*inside, *clean, *command, check=check, stdin=stdin, timeout_seconds=timeout_seconds)
+        return [*inside, "env", "-i", "HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]
 
     def processes(self) -> dict[int, str]:
         """Number (on this machine) -> command line of everything that runs on it."""
@@ -99,8 +107,13 @@ class Host:
         """Lets every process go on."""
         self._signal(signal.SIGCONT)
 
+    def power_off(self) -> None:
+        """Every process is gone at once, and nobody is told."""
+        self.cut_off()
+        self.kill()
+
     def kill(self) -> None:
-        """Power off: every process is gone at once."""
+        """Every process is gone at once; the kernel closes their connections."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 

@@ -93,9 +93,11 @@ class OnPrem:
 
     def python(self, *words: str, host: Host | None = None, environment: Mapping[str, str] | None = None) -> Done:
         """A Python command in the project's folder of a host, the head by default, as somebody who is logged in there has it."""
-        variables = [f"{key}={value}" for key, value in (environment or {}).items()]
-        line = 'cd ~/tritune && export PYTHONPATH=~/tritune && exec env "$@"'
-        return (host or self.head).run("bash", "-c", line, "in", *variables, ".venv/bin/python", *words, check=False)
+        return (host or self.head).run(*_in_the_project(environment), ".venv/bin/python", *words, check=False)
+
+    def start_python(self, *words: str, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """The same on the head, begun; what it prints is added to `log`."""
+        return self.head.start(*_in_the_project(environment), ".venv/bin/python", *words, log=log)
 
     def wait_for(self, is_so: Callable[[], bool], what: str, timeout_seconds: float = 120) -> None:
         """Waits for something of the cluster."""
@@ -103,3 +105,9 @@ class OnPrem:
         while not is_so():
             assert time.monotonic() < until, f"waited {timeout_seconds} s for {what}"
             time.sleep(0.5)
+
+
+def _in_the_project(environment: Mapping[str, str] | None) -> list[str]:
+    """The words before a command in the project's folder of a host."""
+    variables = [f"{key}={value}" for key, value in (environment or {}).items()]
+    return ["bash", "-c", 'cd ~/tritune && export PYTHONPATH=~/tritune && exec env "$@"', "in", *variables]

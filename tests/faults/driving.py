@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.end_to_end.conftest import QUICK, Bench
@@ -20,6 +21,7 @@ NAME = "s"
 FOLDER = f"runs/{NAME}"
 END_SECONDS = 900.0
 _POLL_SECONDS = 0.02
+CURVE_TOLERANCE = 1e-6
 
 
 def mark_of(bench: Bench) -> str:
@@ -138,3 +140,14 @@ def curves(found: list[TrialRecord]) -> dict[tuple[int, int, str], float]:
         for key, value in report.items()
         if isinstance(value, int | float) and not key.endswith(("_seconds", "_per_second"))
     }
+
+
+def apart(found: dict[tuple[int, int, str], float], wanted: dict[tuple[int, int, str], float]) -> list[str]:
+    """What is missing in one search's `curves`, or is not as in another's, which was not interrupted."""
+    lacking = Counter(trial for trial, report, key in wanted if (trial, report, key) not in found)
+    missing = [f"trial {trial}: {count} numbers of its reports are missing" for trial, count in lacking.items()]
+    return missing + [
+        f"trial {trial} report {report}: {key} is {value}, uninterrupted it was {wanted.get((trial, report, key))}"
+        for (trial, report, key), value in found.items()
+        if not abs(value - wanted.get((trial, report, key), float("nan"))) <= CURVE_TOLERANCE
+    ]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,41 @@ def test_linked_files_outlive_their_checkpoint_even_without_hard_links(tmp_path:
     link_or_copy(source, tmp_path / "in" / "copied")
     source.unlink()
     assert (tmp_path / "in" / "linked").read_text() == (tmp_path / "in" / "copied").read_text() == "x"
+
+
+def test_what_may_not_be_written_any_more_gets_no_name(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "best", fill("a"))
+
+    def refuse() -> None:
+        raise RuntimeError("another worker has it")
+
+    with pytest.raises(RuntimeError, match="another worker"):
+        write_checkpoint(tmp_path, "best", fill("b"), check=refuse)
+    assert verify(tmp_path / "best") == [] and (tmp_path / "best" / "state").read_text() == "a"
+    assert hidden(tmp_path) == []
+
+
+def test_of_two_writers_the_one_that_fails_leaves_the_others_files(tmp_path: Path) -> None:
+    """As a worker that wakes up on a machine that was frozen, while another one writes the same checkpoint."""
+    is_frozen, thawed = threading.Event(), threading.Event()
+
+    def write_late(_folder: Path) -> None:
+        is_frozen.set()
+        thawed.wait()
+        raise OSError("its folder is gone")
+
+    def begin_late() -> None:
+        with pytest.raises(OSError, match="its folder is gone"):
+            write_checkpoint(tmp_path, "report-1", write_late)
+
+    def write(folder: Path) -> None:
+        fill("a")(folder)
+        thawed.set()
+        late.join()
+
+    late = threading.Thread(target=begin_late)
+    late.start()
+    is_frozen.wait()
+    write_checkpoint(tmp_path, "report-1", write)
+    assert verify(tmp_path / "report-1") == [] and (tmp_path / "report-1" / "state").read_text() == "a"
+    assert hidden(tmp_path) == []

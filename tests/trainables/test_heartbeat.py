@@ -90,3 +90,24 @@ def test_each_step_and_each_batch_of_dev_is_a_sign_of_life(small_config: TrialCo
     trainer.advance()
     assert moments.count("step") == trainer.position.step
     assert moments.count("batch") >= len(small_config.tasks.names)
+
+
+def test_who_may_not_beat_leaves_the_beat_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, superseded = [100.0], []
+
+    def check() -> None:
+        if superseded:
+            raise RuntimeError("another has it")
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    heartbeat.begin(tmp_path, check)
+    superseded.append(True)
+    now[0] = 100.5
+    heartbeat.beat()  # too early for one that is written
+    for now[0] in (102.0, 103.0):
+        with pytest.raises(RuntimeError, match="another has it"):
+            heartbeat.beat()
+    with pytest.raises(RuntimeError, match="another has it"):
+        heartbeat.begin(tmp_path, check)
+    beat = read_beat(tmp_path)
+    assert beat is not None and (beat.moment, beat.is_of_this_machine) == (100.0, True)

@@ -212,3 +212,25 @@ def test_a_folder_of_another_config_is_refused(small_config: TrialConfig, tmp_pa
     TrialSession(small_config, tmp_path).next_report()
     with pytest.raises(ValueError, match="config seed: 7, 8"):
         TrialSession(small_config.override({"seed": 8}), tmp_path)
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_a_session_whose_trial_another_has_writes_nothing_more(small_config: TrialConfig, tmp_path: Path, nth: int) -> None:
+    """Whenever it finds that out: before it begins, before it writes, before what it wrote gets its name."""
+    num_checks, seen = 0, []
+
+    def check() -> None:
+        nonlocal num_checks
+        num_checks += 1
+        if num_checks >= nth:
+            seen.append(state_of(tmp_path))
+            raise RuntimeError("another has it")
+
+    with pytest.raises(RuntimeError, match="another has it"):
+        finish(TrialSession(small_config, tmp_path, check=check))
+    assert len(seen) == 1
+    assert {name: content for name, content in seen[0].items() if ".aside-" not in name} == state_of(tmp_path)
+
+
+def state_of(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

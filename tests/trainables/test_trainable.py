@@ -12,8 +12,10 @@ import torch
 from ray.tune import Trainable
 
 from trainables import heartbeat
+from trainables.attempts import SupersededError, as_next_attempt
 from trainables.config import TrialConfig
 from trainables.heartbeat import read_beat
+from trainables.machine import this_machine
 from trainables.session import TrialSession
 from trainables.storage import Storage
 from trainables.stored_trial import StoredTrial, working_folder
@@ -183,16 +185,24 @@ def test_a_trial_without_memory_goes_on_with_half_as_many_examples_at_once(
 
 
 @pytest.mark.parametrize(
-    ("is_there", "kills", "age", "killed"),
-    [(False, 1, 5.0, True), (True, 1, 5.0, False), (False, 0, 5.0, False), (False, 1, 500.0, False), (False, 1, -5.0, False)],
+    ("is_here", "is_there", "kills", "age", "killed"),
+    [
+        (True, False, 1, 5.0, True),
+        (True, True, 1, 5.0, False),
+        (True, False, 0, 5.0, False),
+        (True, False, 1, 500.0, False),
+        (True, False, 1, -5.0, False),
+        (False, False, 1, 5.0, False),
+    ],
 )
 def test_a_worker_that_takes_over_from_one_that_the_kernel_killed_says_so_first(
-    is_there: bool, kills: int, age: float, killed: bool, order: dict[str, Any]
+    *, is_here: bool, is_there: bool, kills: int, age: float, killed: bool, order: dict[str, Any]
 ) -> None:
     folder = Path(order["folder"])
     folder.mkdir()
     start_of_it = heartbeat.process_start(os.getpid()) if is_there else "1"
-    beat = heartbeat.Beat(os.getpid(), start_of_it, time.monotonic() - age, oom_kills=3)
+    where = this_machine() if is_here else "another"
+    beat = heartbeat.Beat(os.getpid(), start_of_it, time.monotonic() - age, oom_kills=3, machine=where)
     (folder / heartbeat.HEARTBEAT).write_text(json.dumps(asdict(beat)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heartbeat, "count_oom_kills", lambda: 3 + kills)
@@ -260,3 +270,21 @@ def test_a_storage_that_is_gone_ends_no_trial(
     assert "the storage cannot be used" in failed["detail"]
     trainable.cleanup()
     assert "StorageError" in capsys.readouterr().err
+
+
+def test_a_worker_whose_trial_another_has_leaves_its_folder_as_it_is(order: dict[str, Any], tmp_path: Path) -> None:
+    def content() -> dict[str, bytes]:
+        return {str(file): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    first = start(as_next_attempt(order))
+    assert json.loads(first.step()[REPORT_KEY])["report"] == 1
+    second = start({**as_next_attempt(order), "known_reports": 1})
+    before = content()
+    with pytest.raises(SupersededError):
+        first.step()
+    assert content() == before
+    with pytest.raises(SupersededError):
+        first.reset_config(as_config({**order, "attempt": 1}))
+    assert content() == before
+    heartbeat.begin(Path(order["folder"]))
+    assert json.loads(second.step()[REPORT_KEY])["report"] == 2

@@ -10,6 +10,7 @@ import pytest
 
 from trainables.storage import StorageError
 from tuner import driver
+from tuner.cluster_join import Cluster, Node
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 
@@ -126,3 +127,17 @@ def test_a_time_budget_that_ends_before_the_first_report_is_no_failure(drive: Ca
 def test_interrupted_search_exports_nothing(drive: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert drive(lambda *_, **__: True) == EXIT_INTERRUPTED
     assert "exported" not in capsys.readouterr().out
+
+
+def test_who_joined_a_cluster_is_told_to_join_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuner.prepare import prepare
+
+    monkeypatch.setattr(driver, "MirrorProcess", NoMirror)
+    monkeypatch.setattr(driver, "_search", lambda *_, **__: True)
+    cluster = Cluster("10.0.0.1:6379", Path("token"), (Node("id", "host", "10.0.0.1", 2, 0),))
+    folder = tmp_path / "runs" / "x"
+    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+    assert driver.drive(folder, plan, cluster, is_new=True, quiet=True) == EXIT_INTERRUPTED
+    assert f"python -m tuner.search --resume {folder} --address auto   (2 trials are not" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.conftest import ROOT
 from trainables.heartbeat import HEARTBEAT, STACK, read_beat
-from tuner.examination import examine, kill
+from tuner.examination import Finding, examine, kill
 
 BEGIN = "import sys, threading, pathlib\nfrom trainables import heartbeat\nheartbeat.begin(pathlib.Path(sys.argv[1]))\n"
 HANGS = {
@@ -82,6 +82,17 @@ def test_a_worker_is_killed_once_and_no_other_process_of_its_number(
     assert process.wait(timeout=20) == -signal.SIGKILL
     assert not examine({"folder": str(tmp_path)}, 0.0).is_there
     kill({"folder": str(tmp_path)})
+
+
+def test_a_beat_of_another_machine_says_nothing_of_this_ones_processes(
+    worker: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process, beat = worker("runs_in_a_circle"), read_beat(tmp_path)
+    assert beat is not None
+    (tmp_path / HEARTBEAT).write_text(json.dumps(asdict(replace(beat, machine="another"))))
+    assert examine({"folder": str(tmp_path)}, 0.0) == Finding(silent_seconds=None)
+    kill({"folder": str(tmp_path)})
+    assert process.poll() is None
 
 
 def test_a_worker_that_never_beat_is_not_known(tmp_path: Path) -> None:

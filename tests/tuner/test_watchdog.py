@@ -128,3 +128,18 @@ def test_a_worker_that_is_gone_is_left_to_ray(scene: Scene, monkeypatch: pytest.
     monkeypatch.setattr(watchdog.ray, "get", lost)
     assert [name for name, _ in scene.step(101)] == [examine.__name__]
     assert scene.step(1) == []
+
+
+def test_a_look_that_waited_for_its_machine_blames_no_trial(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was frozen answers when it is back, and by then its workers have been silent for long."""
+    scene.step(0)
+    scene.step(101)
+    scene.finding = Finding(silent_seconds=300.0, state="running")
+    monkeypatch.setattr(watchdog.ray, "wait", lambda refs, timeout: ([], refs))
+    assert scene.step(60) == []
+    monkeypatch.setattr(watchdog.ray, "wait", lambda refs, timeout: (refs, []))
+    assert scene.step(60) == []
+    assert scene.step(100) == []
+    assert scene.looks == []
+    assert [name for name, _ in scene.step(1)] == [examine.__name__]
+    assert scene.step(1)[0][:4] == ("end", 0, "failed", "hung")
