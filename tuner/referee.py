@@ -207,13 +207,17 @@ class Referee:
             return None
         assert smaller.data.micro_batch_size is not None
         self._ledger.halve(number, smaller.data.micro_batch_size)
-        return self._order(self._ledger.record(number))
+        return self.order_of(number)
 
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
         if self._ledger.tell(number, ending, reason, detail):
             self._listener("end", self._ledger.record(number))
         return "stop"
+
+    def order_of(self, number: int) -> Order:
+        """The order of a trial that was handed out, as it stands in the ledger by now."""
+        return self._order(self._ledger.record(number))
 
     def _order(self, record: TrialRecord) -> Order:
         return Order(

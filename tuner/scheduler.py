@@ -50,11 +50,13 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker is gone, as far as Ray can see: should it still live somewhere, it may write no more.
 
-        Tune starts its trial again, unless that was only being handed over to it: then it is taken back.
+        Tune starts its trial again, unless that was only being handed over to it: then it is taken back.  The next worker knows
+        which reports have been acknowledged: what it has to tell of damaged checkpoints comes with one that is new.
         """
-        trial.config[ORDER_KEY] = json.dumps(as_next_attempt(json.loads(trial.config[ORDER_KEY])))
+        number = int(trial.config["number"])
+        trial.config[ORDER_KEY] = json.dumps(as_next_attempt(self._referee.order_of(number).to_tree()))
         if trial.status == trial.PENDING:
-            self._referee.take_back(int(trial.config["number"]))
+            self._referee.take_back(number)
 
     def _try_once_more(self, trial: Any, number: int, detail: str) -> str:
         """The worker goes on by itself; should it die, Tune starts the next one with the order as it is by then."""

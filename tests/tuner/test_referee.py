@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,14 @@ def test_an_order_is_plain_and_names_the_trials_folder(toy: Any) -> None:
     plain = {"number": 0, "config": record.config, "folder": "/s/trials/0000", "known_reports": 0}
     assert order.to_tree() == {**plain, "data_hashes": None, "encoder_sha256": None, "storage": None}
     assert record.lineage == {"git_commit": "c0ffee", "seed": 0}
+
+
+def test_an_order_made_anew_knows_what_has_been_acknowledged(toy: Any) -> None:
+    referee = referee_of(toy, Ledger(toy.new_study()))
+    first = referee.next_order()
+    assert isinstance(first, Order)
+    referee.hear(first.number, toy.report(1, 0.5))
+    assert (first.known_reports, referee.order_of(first.number)) == (0, replace(first, known_reports=1))
 
 
 def test_an_order_names_the_trials_place_in_the_storage(toy: Any) -> None:

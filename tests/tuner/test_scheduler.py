@@ -1,6 +1,7 @@
 """What Ray's events become; real runs stand in tests/end_to_end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,10 @@ class Referee:
 
     def next_order(self) -> Order:
         return self.order
+
+    def order_of(self, number: int) -> Order:
+        assert number == self.order.number
+        return replace(self.order, known_reports=2)
 
     def take_back(self, number: int) -> None:
         self.calls.append(("take back", number))
@@ -74,7 +79,7 @@ def test_a_worker_that_is_gone_may_write_no_more(status: str, calls: list[Any], 
     trial = suggested(referee)
     trial.status = status
     LedgerScheduler(referee).on_trial_error(None, trial)  # type: ignore[arg-type]
-    assert (trial.order[ATTEMPT], referee.calls) == (2, calls)
+    assert (trial.order[ATTEMPT], trial.order["known_reports"], referee.calls) == (2, 2, calls)
     check_attempt(Path(referee.order.folder), 2)
     with pytest.raises(SupersededError):
         check_attempt(Path(referee.order.folder), 1)
