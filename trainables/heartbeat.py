@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainables.memory import count_oom_kills
+from trainables.memory import count_oom_kills, place_of_processes
 from trainables.plain_files import read_json
 
 HEARTBEAT, STACK = "heartbeat", "stack.txt"
@@ -41,12 +41,14 @@ class Beat:
             where the system does not tell.
         moment: `time.monotonic()` of the worker's machine, which setting a clock does not move.
         oom_kills: processes that the kernel had killed for memory in the worker's control group by then.
+        place: where `pid`, `moment` and `oom_kills` mean something (`trainables.memory.place_of_processes`).
     """
 
     pid: int
     process_start: str
     moment: float
     oom_kills: int = 0
+    place: str = ""
 
 
 class _Writer:
@@ -65,7 +67,7 @@ class _Writer:
             os.close(self._file)
             raise
         faulthandler.register(STACK_SIGNAL, file=self._stack, all_threads=True)
-        self._pid, self._start = os.getpid(), process_start(os.getpid())
+        self._pid, self._start, self._place = os.getpid(), process_start(os.getpid()), place_of_processes()
         self._written = -BEAT_SECONDS
         self.beat()
 
@@ -73,7 +75,8 @@ class _Writer:
         moment = time.monotonic()
         if moment - self._written >= BEAT_SECONDS:
             self._written = moment
-            line = json.dumps(asdict(Beat(self._pid, self._start, moment, count_oom_kills()))).ljust(_LENGTH - 1) + "\n"
+            beat = Beat(self._pid, self._start, moment, count_oom_kills(), self._place)
+            line = json.dumps(asdict(beat)).ljust(_LENGTH - 1) + "\n"
             with contextlib.suppress(OSError):
                 os.pwrite(self._file, line.encode(), 0)
 
@@ -121,10 +124,11 @@ def predecessor_was_killed_for_memory(folder: Path) -> bool:
     """Whether the worker that this process takes a trial over from has just been killed by the kernel, for want of memory.
 
     It has where its process is gone and the kernel has killed more in this control group than at its last beat, which is no older
-    than starting a worker takes.  Of two workers that die within the same second the other one may be taken for it.
+    than starting a worker takes.  A worker of another machine or container tells nothing: its clock and its count are others.
+    Of several workers that die between that beat and now, each may be taken for the one that the kernel killed.
     """
     beat = read_beat(folder)
-    if beat is None or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:
+    if beat is None or beat.place != place_of_processes() or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:
         return False
     return process_start(beat.pid) != beat.process_start and count_oom_kills() > beat.oom_kills
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.memory import count_oom_kills, hand_back_freed_memory, keep_freed_memory, kill_me_first
+from trainables.memory import count_oom_kills, hand_back_freed_memory, keep_freed_memory, kill_me_first, place_of_processes
 
 FREE = """
 import ctypes, platform, sys
@@ -58,6 +58,22 @@ def test_the_kernels_count_is_read_from_the_group_of_the_process(group: str, fil
         counts.write_text(content)
         assert count_oom_kills(tmp_path / "cgroup", tmp_path / "mounts") == count
     assert count_oom_kills(tmp_path / "nowhere", tmp_path / "mounts") == 0
+
+
+def test_a_place_is_another_after_a_start_in_another_namespace_and_in_another_group(tmp_path: Path) -> None:
+    def make(boot: str = "b", pid: str = "pid:[1]", cgroup: str = "cgroup:[2]", group: str = "0::/") -> str:
+        proc = tmp_path / f"{boot} {pid} {cgroup} {group}".replace("/", "-")
+        for folder in ("sys/kernel/random", "self/ns"):
+            (proc / folder).mkdir(parents=True)
+        (proc / "sys/kernel/random/boot_id").write_text(boot)
+        (proc / "self/cgroup").write_text(group)
+        for name, target in (("pid", pid), ("cgroup", cgroup)):
+            (proc / "self/ns" / name).symlink_to(target)
+        return place_of_processes(proc)
+
+    places = [make(), make(boot="c"), make(pid="pid:[3]"), make(cgroup="cgroup:[3]"), make(group="0::/a")]
+    assert len(set(places)) == len(places) and all(len(place) == 16 for place in places)
+    assert place_of_processes(tmp_path / "nowhere") == ""
 
 
 def test_a_worker_asks_to_be_killed_first(tmp_path: Path) -> None:

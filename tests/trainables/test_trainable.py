@@ -11,6 +11,7 @@ import torch
 
 from trainables import heartbeat
 from trainables.config import TrialConfig
+from trainables.memory import place_of_processes
 from trainables.session import TrialSession
 from trainables.trainable import (
     EXIT_UNUSABLE,
@@ -31,6 +32,7 @@ class OutOfMemoryError(RuntimeError):
     """Torch's name for a failed allocation."""
 
 
+HERE = place_of_processes()
 ASSERTED = AcceleratorError("CUDA error: device-side assert triggered")
 
 
@@ -177,16 +179,24 @@ def test_a_trial_without_memory_goes_on_with_half_as_many_examples_at_once(
 
 
 @pytest.mark.parametrize(
-    ("is_there", "kills", "age", "killed"),
-    [(False, 1, 5.0, True), (True, 1, 5.0, False), (False, 0, 5.0, False), (False, 1, 500.0, False), (False, 1, -5.0, False)],
+    ("is_there", "kills", "age", "place", "killed"),
+    [
+        (False, 1, 5.0, HERE, True),
+        (True, 1, 5.0, HERE, False),
+        (False, 0, 5.0, HERE, False),
+        (False, 1, 500.0, HERE, False),
+        (False, 1, -5.0, HERE, False),
+        (False, 1, 5.0, "another machine", False),
+        (False, 1, 5.0, "", False),
+    ],
 )
 def test_a_worker_that_takes_over_from_one_that_the_kernel_killed_says_so_first(
-    is_there: bool, kills: int, age: float, killed: bool, order: dict[str, Any]
+    *, is_there: bool, kills: int, age: float, place: str, killed: bool, order: dict[str, Any]
 ) -> None:
     folder = Path(order["folder"])
     folder.mkdir()
     start_of_it = heartbeat.process_start(os.getpid()) if is_there else "1"
-    beat = heartbeat.Beat(os.getpid(), start_of_it, time.monotonic() - age, oom_kills=3)
+    beat = heartbeat.Beat(os.getpid(), start_of_it, time.monotonic() - age, oom_kills=3, place=place)
     (folder / heartbeat.HEARTBEAT).write_text(json.dumps(asdict(beat)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heartbeat, "count_oom_kills", lambda: 3 + kills)
