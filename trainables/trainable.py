@@ -20,6 +20,7 @@ from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
 from trainables.halving import halved
 from trainables.memory import hand_back_freed_memory, kill_me_first
+from trainables.secrecy import keep_files_private
 
 ORDER_KEY = "order_json"
 """Key of the order in the trial's config, as JSON: Tune sends the config back with each result and flattens it twice there."""
@@ -52,6 +53,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
+        keep_files_private()  # whatever umask this node's Ray was started with
         order = json.loads(config[ORDER_KEY])
         self._folder = Path(order["folder"])
         self._tree: dict[str, Any] = order["config"]
