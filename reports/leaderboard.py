@@ -18,10 +18,11 @@ from rich.text import Text
 
 from reports import beside_paper as paper
 from reports.beside_paper import BesidePaper, read_beside_paper
-from reports.tables import Column, align, draw, lay_out, visible
+from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
+from trainables.plain_files import visible
 from trainables.tasks import CS224N, TaskSet
 from tuner.ledger import Ledger, LedgerError
 from tuner.records import TrialRecord, standing

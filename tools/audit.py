@@ -1,10 +1,10 @@
 """`python -m tools.audit`: holds every pinned package against the advisories known; where it cannot, it fails.
 
-Without `--advisories` pip-audit asks PyPI, in strict mode.  With it, the advisories are OSV files (JSON, one an advisory, as
+Without `--advisories` pip-audit asks PyPI.  With it, the advisories are OSV files (JSON, one an advisory, as
 https://osv.dev gives them for PyPI), and nothing is asked over the network.
 
-Exit codes: 0 no advisory is about a pinned version; 1 one is, or pip-audit had to skip a package; 2 something else could not be
-looked at.  Nothing is said to be safe then.
+Exit codes: 0 no advisory is about a pinned version; 1 one is; 2 something could not be looked at, a package or an advisory, or
+pip-audit does not run.  Nothing is said to be safe then.
 """
 
 import argparse
@@ -144,11 +144,23 @@ def audit(pins: Mapping[str, Version], advisories: Iterable[Advisory]) -> tuple[
     return sorted(found), count
 
 
-def ask_pypi(lock: Path) -> int:
-    """pip-audit's exit code: strict, so that a package that it skips is a failure."""
-    command = [sys.executable, "-m", "pip_audit", "--strict", "--disable-pip", "--require-hashes", "--requirement", str(lock)]
-    code = subprocess.run(command, check=False).returncode
-    return code if code in {0, FOUND} else NOT_LOOKED_AT
+def ask_pypi(pins: Mapping[str, Version], lock: Path) -> tuple[list[str], list[str]]:
+    """A sentence for each advisory that pip-audit finds about a pinned version, and one for each package that it did not look at.
+
+    Its list says so, its exit code does not: that is 1 where something is found, and where it cannot look at all.
+
+    Raises:
+        AuditError: it gave no list.
+    """
+    options = ["--disable-pip", "--require-hashes", "--format", "json", "--requirement", str(lock)]
+    done = subprocess.run([sys.executable, "-m", "pip_audit", *options], check=False, stdout=subprocess.PIPE, text=True)
+    try:
+        listed = {normalised(entry["name"]): entry for entry in json.loads(done.stdout)["dependencies"]}
+        found = [f"{name} {pins[name]}: {each['id']}" for name in listed.keys() & pins for each in listed[name].get("vulns", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise AuditError([f"pip-audit gave no list of what it looked at (exit code {done.returncode})"]) from None
+    missing = {name: listed.get(name, {}) for name in sorted(pins) if "vulns" not in listed.get(name, {})}
+    return sorted(found), [f"{name}: {entry.get('skip_reason', 'not looked at')}" for name, entry in missing.items()]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,16 +169,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--advisories", type=Path, help="folder of OSV files [PyPI is asked]")
     parser.add_argument("--lock", type=Path, default=LOCK, help="pins with hashes [requirements.lock]")
     given = parser.parse_args(arguments)
+    skipped: list[str] = []
     try:
         pins = read_pins(given.lock.read_text(encoding="utf-8"))
         if given.advisories is None:
-            return ask_pypi(given.lock)
-        found, count = audit(pins, read_advisories(given.advisories))
+            found, skipped = ask_pypi(pins, given.lock)
+            source = "PyPI's advisories"
+        else:
+            found, count = audit(pins, read_advisories(given.advisories))
+            source = f"{count} advisories"
     except (AuditError, OSError) as error:
-        print(*getattr(error, "problems", [f"{given.lock}: {error}"]), "nothing is said to be safe", sep="\n", file=sys.stderr)
-        return NOT_LOOKED_AT
-    print(*found, f"{len(pins)} packages, {count} advisories, {len(found)} found", sep="\n")
-    return FOUND if found else 0
+        return _not_looked_at(getattr(error, "problems", [f"{given.lock}: {error}"]))
+    print(*found, f"{len(pins)} packages, {source}, {len(found)} found", sep="\n")
+    code = _not_looked_at(skipped) if skipped else 0
+    return FOUND if found else code
+
+
+def _not_looked_at(problems: list[str]) -> int:
+    print(*problems, "nothing is said to be safe", sep="\n", file=sys.stderr)
+    return NOT_LOOKED_AT
 
 
 if __name__ == "__main__":

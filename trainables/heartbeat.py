@@ -142,8 +142,8 @@ def predecessor_was_killed_for_memory(folder: Path) -> bool:
     """Whether the worker that this process takes a trial over from has just been killed by the kernel, for want of memory.
 
     It has where its process is gone from this machine and the kernel has killed more in this control group than at its last beat,
-    which is no older than starting a worker takes.  Of two workers that die within the same second the other one may be taken for
-    it.
+    which is no older than starting a worker takes.  Of several workers that die between that beat and now, each may be taken for
+    the one that the kernel killed.
     """
     beat = read_beat(folder)
     if beat is None or not beat.is_of_this_machine or not 0 <= time.monotonic() - beat.moment <= TAKEOVER_SECONDS:

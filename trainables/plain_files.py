@@ -21,6 +21,8 @@ MAX_JSON_BYTES = 2**26
 MAX_VALUES = 10_000
 """In a YAML text, an alias counted as all that it stands for."""
 MAX_DEPTH = 40
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Of the terminal, and of the direction of writing."""
 _YAML_TAG = "tag:yaml.org,2002:"
 _KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "merge"})
 
@@ -115,6 +117,11 @@ def read_text(path: Path, max_bytes: int = MAX_YAML_BYTES) -> str:
     if len(raw) > max_bytes:
         raise TooLargeError(f"at most {max_bytes} bytes may stand here, but there are more")
     return raw.decode("utf-8")
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are shown by their numbers: one that others wrote could write over the terminal's lines."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def parse_json(text: str) -> Any:

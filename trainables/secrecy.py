@@ -4,9 +4,10 @@ import os
 import re
 
 _CREDENTIALS = re.compile(
-    r":/+[^/\s]*:[^/\s]*@|[?&;]\w*(password|passwd|pwd|token|secret|credential|key)\w*=|\bhf_\w{16}", re.IGNORECASE
+    r":/+[^/\s]*:[^/\s]*@|[?&;](?!ssl_?key=(/|%2F))\w*(password|passwd|pwd|token|secret|credential|key)\w*=|\bhf_\w{16}",
+    re.IGNORECASE,
 )
-"""`scheme://user:password@host`, `?token=...`, a token of the Hugging Face hub."""
+"""`scheme://user:password@host`, `?token=...`, a token of the Hugging Face hub; not `sslkey=/PATH`, which names a file."""
 
 
 def keep_files_private() -> None:

@@ -22,6 +22,7 @@ from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
 from trainables.halving import halved
 from trainables.memory import hand_back_freed_memory, kill_me_first
+from trainables.secrecy import keep_files_private
 from trainables.storage import Storage, StorageError
 from trainables.stored_trial import LOG, StoredTrial, bring_teachers, remove_abandoned, working_folder
 
@@ -59,6 +60,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Notes the order; the session is opened at the first step, where a failure can be reported."""
+        keep_files_private()  # whatever umask this node's Ray was started with
         order = json.loads(config[ORDER_KEY])
         self._folder = working_folder(order)
         self._place: str | None = order.get("storage")

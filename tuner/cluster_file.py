@@ -13,17 +13,16 @@ import jsonschema
 from trainables.paths import read_yaml
 from trainables.plain_files import read_json
 from tuner.literal_secrets import is_secret, secrets_in
+from tuner.ray_start import RayStart, ray_starts
 
 Tree = dict[str, Any]
 TOKEN_PATH = "~/.ray/auth_token"
 """Where Ray looks for its token where nothing else is said."""
 _WIDEST_PREFIX = {4: 8, 6: 16}
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]*[0-9A-Fa-f:]/\d{1,3}\b")
-_SEPARATOR = re.compile(r"&&|\|\||[;|&\n]")
-_RAY_START = re.compile(r"(^|[\s/(])ray\s+start(\s|$)")
-_AUTH_MODE = re.compile(r"\bRAY_AUTH_MODE=[\"']?(\w*)")
 _DASHBOARD_HOST = re.compile(r"--dashboard-host[=\s]+[\"']?([^\s\"']+)")
 _PUBLISHED = re.compile(r"(?:-p|--publish)[=\s]*(?!127\.0\.0\.1:)\S*\b8265\b|--net(?:work)?[=\s]+host.*--dashboard-host")
+_CLOSED = re.compile(r"\bchmod\s+0?700\s+[\"']?([^\s\"';&|]+)")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
 
 
@@ -85,12 +84,12 @@ def holds_no_secret(tree: Tree) -> Iterator[str]:
 def needs_the_token(tree: Tree) -> Iterator[str]:
     """A Ray that is started without its token, which runs what anybody sends it, or whose token never arrives."""
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        if not any(_RAY_START.search(command) for command in _commands(tree, key)):
+        if not any(True for command in _commands(tree, key) for _ in ray_starts(command)):
             yield f"{key}: must hold a `ray start` with RAY_AUTH_MODE=token; Ray's own command starts it without a token"
-    for path, command in _all_commands(tree):
-        for mode in _auth_modes(command):
-            if mode != "token":
-                yield f"{path}: RAY_AUTH_MODE=token must hold for each `ray start`, but got {mode or 'none'}"
+    for path, start in _all_starts(tree):
+        if start.auth_mode != "token":
+            got = start.auth_mode or "none"
+            yield f"{path}: RAY_AUTH_MODE=token must hold for each `ray start` (after sudo, which drops it), but got {got}"
     mounts = tree.get("file_mounts")
     local = mounts.get(_token_path(tree)) if isinstance(mounts, dict) else None
     if not isinstance(local, str):
@@ -99,17 +98,33 @@ def needs_the_token(tree: Tree) -> Iterator[str]:
         yield f"file_mounts: {local} must be readable by you alone (mode 600), but has mode {mode_bits:o}; chmod 600 {local}"
 
 
+def keeps_files_private(tree: Tree) -> Iterator[str]:
+    """A Ray whose files and sockets other accounts of its machine reach.
+
+    Workers have the umask of what started them.  Ray opens its temporary folder to everybody (mode 777), whatever the umask: only
+    a folder around it that is closed keeps them out.
+    """
+    closed = {_in_home(folder) for _, command in _all_commands(tree) for folder in _CLOSED.findall(command)}
+    for path, start in _all_starts(tree):
+        if start.umask.lstrip("0") != "77":
+            got = start.umask or "none"
+            yield f"{path}: `umask 077` must stand before each `ray start`, or others read its files, but got {got}"
+        folder = start.option("temp-dir")
+        if not folder or not folder.startswith(("/", "$HOME/", "${HOME}/")):
+            got = folder or "none"
+            yield f"{path}: `ray start` must have --temp-dir, absolute or below $HOME (Ray reads no ~), but got {got}"
+        elif (around := _in_home(folder.rstrip("/").rpartition("/")[0])) not in closed:
+            yield f"{path}: the folder around --temp-dir={folder} must be closed by a command: `chmod 700 {around}`, but is not"
+
+
 def shows_no_dashboard(tree: Tree) -> Iterator[str]:
     """A dashboard that other machines reach: it runs what it is sent."""
     for path, command in _all_commands(tree):
         for host in _DASHBOARD_HOST.findall(command):
             if host not in _LOOPBACK:
                 yield f"{path}: --dashboard-host must be 127.0.0.1, but got {host}"
-        if (
-            re.search(r"--head\b", command)
-            and _RAY_START.search(command)
-            and not re.search(r"--include-dashboard[=\s]+[Ff]alse", command)
-        ):
+    for path, start in _all_starts(tree):
+        if start.is_head and (start.option("include-dashboard") or "").lower() != "false":
             yield f"{path}: `ray start --head` must have --include-dashboard=false; `ray exec` and `ray attach` need none"
     for path, text in _texts(tree):
         if _PUBLISHED.search(text):
@@ -143,6 +158,7 @@ RULES: dict[str, Callable[[Tree], Iterator[str]]] = {
     "networks open to the world": opens_nothing_to_the_world,
     "secrets": holds_no_secret,
     "the token, at every `ray start`": needs_the_token,
+    "files and sockets on the nodes": keeps_files_private,
     "the dashboard": shows_no_dashboard,
     "AWS: security groups, IMDSv2, internal addresses": shuts_aws_off,
 }
@@ -170,16 +186,14 @@ def _commands(tree: Tree, key: str) -> list[str]:
     return [command for command in _list(tree.get(key)) if isinstance(command, str)]
 
 
-def _auth_modes(command: str) -> Iterator[str]:
-    """The RAY_AUTH_MODE of each `ray start` in a command: before its name, or exported before; empty where none is set."""
-    exported = ""
-    for part in _SEPARATOR.split(command):
-        modes = _AUTH_MODE.findall(part)
-        start = _RAY_START.search(part)
-        if start:
-            yield (_AUTH_MODE.findall(part[: start.end()]) or [exported])[-1]
-        elif re.match(r"\s*export\b", part) and modes:
-            exported = modes[-1]
+def _all_starts(tree: Tree) -> Iterator[tuple[str, RayStart]]:
+    """Each `ray start`, with its command's path."""
+    return ((path, start) for path, command in _all_commands(tree) for start in ray_starts(command))
+
+
+def _in_home(folder: str) -> str:
+    """A path in a user's home in one form, as a shell takes several."""
+    return re.sub(r"^(\$HOME|\$\{HOME\})(?=/|$)", "~", folder)
 
 
 def _token_path(tree: Tree) -> str:

@@ -3,24 +3,28 @@
 Exit codes: 0 nothing to do; 1 something to do; 2 no search stands there.
 """
 
+import contextlib
 import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
 import typer
 
-from trainables.checkpoints import checkpoints, verify
+from trainables.parts import ConfigError
+from trainables.plain_files import visible
 from trainables.storage import StorageError, shown
 from tuner.backup import BACKUP_FILE
+from tuner.inspection import Finding, walk
+from tuner.kept_files import damaged, missing
 from tuner.ledger import Ledger, LedgerError
-from tuner.mirror_process import LOG_FILE, sync_command
+from tuner.mirror_process import LOG_FILE, last_line, sync_command
 from tuner.recovery import plan_repair, problems_of_store
-from tuner.search_folder import BEST, TRIALS, is_live, resume_command, trial_folder
+from tuner.search_folder import TRIALS, is_live, resume_command, trial_folder
+from tuner.settings import SearchSettings
 from tuner.stored_trials import search_place, stored_trial
 from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
@@ -32,14 +36,6 @@ _NEEDED_CHECKPOINTS = 3
 _MAX_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, and what is to be done about it; empty: nothing."""
-
-    seen: str
-    to_do: str = ""
-
-
 def examine(folder: Path) -> list[Finding]:
     """All that can be said of the search in `folder`, whether or not a driver is at work on it.
 
@@ -48,9 +44,12 @@ def examine(folder: Path) -> list[Finding]:
     """
     if not has_study(folder) and not (folder / BACKUP_FILE).exists():
         raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+    if strange := list(_strange(folder)):
+        return strange
     checks: list[Callable[[Path], Iterator[Finding]]] = [
         _ledger,
-        _weights,
+        damaged,
+        _missing,
         _stored,
         _orphans,
         _leftovers,
@@ -59,6 +58,17 @@ def examine(folder: Path) -> list[Finding]:
         _permissions,
     ]
     return [finding for check in checks for finding in check(folder)]
+
+
+def _strange(folder: Path) -> Iterator[Finding]:
+    """What is neither a file nor a folder: a link leads elsewhere, and who reads a pipe waits; nothing else is looked at then."""
+    for path in walk(folder):
+        mode = _mode_of(path)
+        if mode and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+            yield Finding(
+                f"{path}: {what}; a search's folder holds its own files alone", f"look at it, then: rm {quote(str(path))}"
+            )
 
 
 def _ledger(folder: Path) -> Iterator[Finding]:
@@ -71,7 +81,8 @@ def _ledger(folder: Path) -> Iterator[Finding]:
     try:
         records = Ledger.open(folder).records(live=is_live(folder))
     except LedgerError as error:
-        yield Finding(str(error), "start the database, or see ledger.json for where it is")
+        from_file = f"what can be read of it is put together again by: {again}"
+        yield Finding(str(error), from_file if is_file else "start the database, or see ledger.json for where it is")
         return
     counts = Counter(record.state for record in records)
     yield Finding(
@@ -92,20 +103,14 @@ def _backup(folder: Path) -> Iterator[Finding]:
         yield Finding(problem, f"it is made again by: {resume_command(folder)}")
 
 
-def _weights(folder: Path) -> Iterator[Finding]:
-    """Manifests of checkpoints, newest last, and of kept models."""
-    trials = sorted(path for path in (folder / TRIALS).glob("*") if path.is_dir())
-    num_good = 0
-    for trial in trials:
-        for kept in [*checkpoints(trial / "checkpoints"), *([trial / BEST] if (trial / BEST).is_dir() else [])]:
-            problems = verify(kept)
-            if not kept.is_dir():  # swept meanwhile
-                continue
-            num_good += not problems
-            if problems:
-                others = "the one before is used" if kept.name != BEST else "another trial can be exported (--trial N)"
-                yield Finding(problems[0], f"nothing, {others}; rm -r {quote(str(kept))} frees the room")
-    yield Finding(f"checkpoints and kept models: {num_good} good")
+def _missing(folder: Path) -> Iterator[Finding]:
+    try:
+        ledger = Ledger.open(folder)
+        settings = SearchSettings.parse(ledger.header["settings"])
+        if settings.storage is None:  # else they lie there
+            yield from missing(folder, lambda: ledger.records(live=is_live(folder)), settings.keep_models)
+    except (LedgerError, ConfigError):
+        return  # told already
 
 
 def _stored(folder: Path) -> Iterator[Finding]:
@@ -143,7 +148,7 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
     """What a killed writer has left; while a driver is at work they may be its own."""
     if is_live(folder):
         return
-    for path in sorted(path for path in folder.rglob(".*") if path.name.startswith(_LEFTOVERS)):
+    for path in (path for path in walk(folder) if path.name.startswith(_LEFTOVERS)):
         yield Finding(f"{path}: left by a process that was killed", f"rm -r {quote(str(path))}")
     for path in sorted(folder.glob("*.damaged-*")):
         yield Finding(f"{path}: a damaged ledger, put aside", f"once nothing is missed: rm {quote(str(path))}")
@@ -153,9 +158,7 @@ def _mirror(folder: Path) -> Iterator[Finding]:
     if is_live(folder):
         yield Finding("MLflow mirror: a driver is at work")
         return
-    log = folder / LOG_FILE
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    last = next((line for line in reversed(lines) if line.strip()), "it never ran")
+    last = last_line(folder / LOG_FILE) or "it never ran"
     if last.startswith("MLflow holds the whole search"):
         yield Finding("MLflow mirror: complete")
     else:
@@ -163,9 +166,8 @@ def _mirror(folder: Path) -> Iterator[Finding]:
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
-    sizes = {path: path.stat().st_size for path in _files(folder)}
-    used, free = sum(sizes.values()), shutil.disk_usage(folder).free
-    one = max((sum(sizes.get(file, 0) for file in _files(kept)) for kept in folder.glob(f"{TRIALS}/*/checkpoints/*")), default=0)
+    used, free = _size_of(folder), shutil.disk_usage(folder).free
+    one = max((_size_of(kept) for kept in folder.glob(f"{TRIALS}/*/checkpoints/*")), default=0)
     seen = f"disk: {_mib(used)} used, {_mib(free)} free"
     if one and free < _NEEDED_CHECKPOINTS * one:
         need = f"a trial needs {_mib(_NEEDED_CHECKPOINTS * one)} ({_NEEDED_CHECKPOINTS} checkpoints)"
@@ -176,7 +178,7 @@ def _disk(folder: Path) -> Iterator[Finding]:
 
 def _permissions(folder: Path) -> Iterator[Finding]:
     """Files are their owner's alone (0600), folders too (0700)."""
-    open_ones = [path for path in [folder, *sorted(folder.rglob("*"))] if _is_open(path)]
+    open_ones = [path for path in [folder, *walk(folder)] if _is_open(path)]
     if open_ones:
         named = ", ".join(str(path) for path in open_ones[:_MAX_NAMED]) + (", ..." if len(open_ones) > _MAX_NAMED else "")
         yield Finding(
@@ -187,14 +189,24 @@ def _permissions(folder: Path) -> Iterator[Finding]:
 
 
 def _is_open(path: Path) -> bool:
+    return bool(stat.S_IMODE(_mode_of(path)) & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _mode_of(path: Path) -> int:
+    """Kind and permissions; 0 where it has vanished meanwhile."""
     try:
-        return not path.is_symlink() and bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))
-    except FileNotFoundError:  # swept meanwhile
-        return False
+        return path.lstat().st_mode
+    except OSError:
+        return 0
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _size_of(folder: Path) -> int:
+    """Bytes of all files in a folder, as far as they are still there."""
+    sizes = 0
+    for path in walk(folder):
+        with contextlib.suppress(OSError):
+            sizes += path.lstat().st_size if path.is_file() else 0
+    return sizes
 
 
 def _mib(size: int) -> str:
@@ -213,7 +225,8 @@ def main(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of t
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
     for finding in findings:
-        typer.echo(f"to do: {finding.seen}: {finding.to_do}" if finding.to_do else f"well:  {finding.seen}")
+        line = f"to do: {finding.seen}: {finding.to_do}" if finding.to_do else f"well:  {finding.seen}"
+        typer.echo(visible(line))
     raise typer.Exit(EXIT_TO_DO if any(finding.to_do for finding in findings) else EXIT_HEALTHY)
 
 

@@ -6,8 +6,15 @@ _KINDS = {
     "an AWS access key": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
     "a private key": re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY"),
     "an access token": re.compile(
-        r"\b(gh[pousr]_\w{30,}|github_pat_\w{30,}|hf_[A-Za-z0-9]{30,}|xox[abprs]-[\w-]{10,}|glpat-[\w-]{20,})"
+        r"\b(gh[pousr]_\w{30,}|github_pat_\w{30,}|hf_[A-Za-z0-9]{30,}|xox[abprs]-[\w-]{10,}|glpat-[\w-]{20,}|sk[-_][\w-]{20,})"
     ),
+    "a header that lets in": re.compile(
+        r"\b(Bearer|Authorization[\"']?\s*[:=]\s*[\"']?\w+)\s+(?!\$|<)[\w.~+/=-]{8,}", re.IGNORECASE
+    ),
+    "a user with a password": re.compile(
+        r"\b(curl|wget|https?)\b[^;|&\n]{0,500}?\s(-u|-U|--user|--proxy-user)[=\s]*[\"']?[^\s:\"'$]+:(?!\$)[^\s\"']+"
+    ),
+    "a password for sshpass": re.compile(r"\bsshpass\s+-p\s*(?![\"']?\$)\S+"),
     "a token of 32 bytes": re.compile(r"(?<!sha256:)\b[0-9a-fA-F]{64}\b"),
     "an address with a password in it": re.compile(r"\w://[^\s/:@]*:(?!\$)[^\s/@]+@"),
 }
@@ -18,8 +25,10 @@ _ASSIGNED = (
     re.compile(r"(?<!\S)--?([A-Za-z][\w-]*)\s+" + _VALUE),
 )
 """`name=value` and `name: value`; `--name value`."""
-_ELSEWHERE = re.compile(r"""["']?(\$|~|\.{0,2}/|file:|<)""")
+_ELSEWHERE = re.compile(r"""["']?(\$|~|\.{1,2}/|file:|<)""")
 """A value that is no secret itself, but says where one is: a variable, a path, a redirection."""
+_NAMES_A_PATH = re.compile(r"(file|path|dir|folder|credentials)$", re.IGNORECASE)
+"""What such a name is given may begin with a slash, as keys do, too: one of 64 that AWS makes."""
 _NO_SECRETS = {"HttpTokens"}
 """Keys that sound like a secret and are none: how AWS serves an instance's metadata."""
 
@@ -34,4 +43,6 @@ def secrets_in(text: str) -> list[str]:
 def is_secret(name: str, value: str) -> bool:
     """Whether a value is one that nobody else should read, by the name of what it is given to."""
     is_named_so = bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
-    return is_named_so and bool(value.strip("\"'")) and not _ELSEWHERE.match(value)
+    bare = value.strip("\"'")
+    is_path = bare.startswith("/") and bool(_NAMES_A_PATH.search(name))
+    return is_named_so and bool(bare) and not is_path and not _ELSEWHERE.match(value)

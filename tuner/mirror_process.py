@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from trainables.plain_files import visible
 from tuner.ledger import first_line
 
 LOG_FILE = "mirror.log"
+_TAIL_BYTES = 2**16
+"""Of a log as long as a search: its last line stands in there."""
 
 
 def sync_command(search_folder: Path) -> str:
@@ -76,10 +79,10 @@ class MirrorProcess:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             _kill(self._process)
             return self._incomplete(f"it was still at work after {timeout_seconds:g} s and was killed")
-        last_line = _last_line(self._folder / LOG_FILE)
+        told = last_line(self._folder / LOG_FILE)
         if code == 0:
-            return MirrorResult(True, last_line)
-        return self._incomplete(last_line if code == 1 and last_line else f"it ended with exit code {code}")
+            return MirrorResult(True, told)
+        return self._incomplete(told if code == 1 and told else f"it ended with exit code {code}")
 
     def _incomplete(self, why: str) -> MirrorResult:
         command = sync_command(self._folder)
@@ -102,9 +105,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait(5)
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """The last line of a log that says something, without its control characters; empty where there is none."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = log.read(_TAIL_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return next((visible(line.strip()) for line in reversed(text.split("\n")) if line.strip()), "")

@@ -9,6 +9,7 @@ from typing import Any
 import trainables
 from trainables.config import TrialConfig
 from trainables.inputs import check_unchanged, open_inputs
+from trainables.secrecy import keep_files_private
 from trainables.storage import Storage, StorageError
 
 
@@ -33,6 +34,7 @@ def look_from_here(order: Mapping[str, Any]) -> list[str]:
             beside it; `config`, a `TrialConfig` as plain values, and the `data_hashes` and `encoder_sha256` that its files must
             have.
     """
+    keep_files_private()
     problems = []
     if order["code_sha256"] != code_sha256():
         problems.append("the code of its trials differs from the driver's; install the same version on all nodes (`ray up` does)")

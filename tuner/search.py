@@ -1,7 +1,8 @@
 """`python -m tuner.search`: searches, goes on with a search, or adds trials to one.
 
-Exit codes: 0 done; 1 every trial failed; 2 a mistake in what was asked for, nothing was started; 3 the data changed since
-the search began; 4 a disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
+Exit codes: 0 done; 1 nothing to export, as every trial failed, or it cannot go on (its database is gone, another driver has taken
+it over), to be resumed; 2 a mistake in what was asked for, nothing was started; 3 the data changed since the search began; 4 a
+disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """`cluster.onprem.yaml` from `ray up` to `ray down`, on three hosts."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tuner.ledger import Ledger
 pytestmark = pytest.mark.cluster
 NUM_TRIALS = 12
 FULL_BUDGET = 270
+LONGEST_SOCKET = 107 - 28
+"""Of a socket's path, what follows the home folder, which may have 28 bytes as the shipped files say."""
 
 
 def search(*words: str) -> list[str]:
@@ -60,6 +63,16 @@ def test_nobody_serves_a_dashboard(cluster: OnPrem) -> None:
         assert ":8265 " not in host.run("ss", "--listening", "--tcp", "--numeric", "--no-header").stdout
 
 
+def test_other_accounts_of_a_host_reach_no_file_and_no_socket(cluster: OnPrem) -> None:
+    for host in cluster.hosts:
+        raylets = [pid for pid, command in host.processes().items() if "/raylet" in command.split()[0]]
+        assert [re.findall(r"Umask:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in raylets] == [["0077"]]
+        assert host.run("stat", "-c", "%a", "/root/.tritune").stdout == "700\n"
+        assert host.run("find", "/tmp", "-maxdepth", "3", "-path", "/tmp/ray*", "-perm", "/077").stdout == ""
+        sockets = host.run("find", "/root/.tritune/ray", "-type", "s").stdout.split()
+        assert len(sockets) >= 2 and max(len(path) for path in sockets) - len("/root") <= LONGEST_SOCKET
+
+
 def test_a_search_from_the_head_runs_on_every_host(cluster: OnPrem) -> None:
     out = f"{SHARED}/runs/night"
     words = " ".join(search("--trials", str(NUM_TRIALS), "--budget", str(FULL_BUDGET), "--out", out))
@@ -78,6 +91,7 @@ def test_a_search_from_the_head_runs_on_every_host(cluster: OnPrem) -> None:
     assert set(first) == set(NAMES), first
     assert all(len({report["host"] for report in record.reports}) == 1 for record in records)
     assert (folder / "best" / "config.yaml").is_file()
+    assert [path for path in [folder, *folder.rglob("*")] if path.stat().st_mode & 0o077] == []
     assert not list((folder.parent).glob(".tritune-nonce-*"))
     assert [len(token_files(host)) for host in cluster.hosts] == [1, 1, 1]  # once a node, not once a trial
 

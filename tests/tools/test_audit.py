@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,44 @@ def test_the_lock_holds_what_is_pinned_for_the_tests() -> None:
     constraints = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     pinned = {name: pins.get(normalised(name)) for name in constraints}
     assert pinned == {name: Version(version) for name, version in constraints.items()}
+
+
+FLASK, MLFLOW = {"name": "flask-cors", "version": "6.0.5", "vulns": []}, {"name": "mlflow", "version": "3.17.2", "vulns": []}
+FOUND_IN = {**MLFLOW, "vulns": [{"id": "PYSEC-3", "fix_versions": []}]}
+
+
+@pytest.mark.parametrize(
+    ("printed", "its_code", "code", "said"),
+    [
+        ({"dependencies": [FLASK, MLFLOW], "fixes": []}, 0, 0, "2 packages, PyPI's advisories, 0 found"),
+        ({"dependencies": [FLASK, FOUND_IN]}, 1, 1, "mlflow 3.17.2: PYSEC-3"),
+        ({"dependencies": [{"name": "flask-cors", "skip_reason": "not on PyPI"}, FOUND_IN]}, 1, 1, "flask-cors: not on PyPI"),
+        ({"dependencies": [FLASK, {"name": "mlflow", "skip_reason": "not on PyPI"}]}, 0, 2, "mlflow: not on PyPI"),
+        ({"dependencies": [FLASK]}, 0, 2, "mlflow: not looked at"),
+        ({}, 0, 2, "pip-audit gave no list of what it looked at (exit code 0)"),
+        (None, 1, 2, "pip-audit gave no list of what it looked at (exit code 1)"),
+    ],
+    ids=["safe", "found", "found and skipped", "skipped", "left out", "no list", "silent"],
+)
+def test_only_what_pip_audit_lists_counts_as_found(
+    lock: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    printed: dict[str, Any] | None,
+    its_code: int,
+    code: int,
+    said: str,
+) -> None:
+    done = subprocess.CompletedProcess([], its_code, stdout="" if printed is None else json.dumps(printed))
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: done)
+    assert main(["--lock", str(lock)]) == code
+    assert said in "".join(capsys.readouterr())
+
+
+def test_where_pip_audit_is_not_installed_nothing_was_found(lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E "$@"\n')  # without installed packages
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert main(["--lock", str(lock)]) == 2

@@ -8,6 +8,7 @@ from trainables.config import TrialConfig
 from trainables.parts import ConfigError
 from trainables.secrecy import holds_credentials, keep_files_private
 from tuner.settings import parse_tracking_uri
+from tuner.stores import parse_ledger_url
 
 CANARY = "canary0123456789"
 WITH = [
@@ -18,6 +19,8 @@ WITH = [
     f"http://host/x?a=1&api_key={CANARY}",
     f"sqlite:///x.db?password={CANARY}",
     f"postgresql://host/db?sslpassword={CANARY}",
+    f"postgresql://host/db?sslmode=verify-full&sslkey={CANARY}",
+    f"postgresql://host/db?sslkey=/home/me/k.pem&sslpassword={CANARY}",
     f"htp://user:{CANARY}@host",
     f"hf_{CANARY}{CANARY}",
 ]
@@ -26,6 +29,8 @@ WITHOUT = [
     "/data/a:b@c",
     "google-bert/bert-base-uncased",
     "postgresql://user@host/db",
+    "postgresql://host/db?sslmode=verify-full&sslcert=/home/me/c.pem&sslkey=/home/me/k.pem",
+    "mysql://host/db?ssl_key=%2Fhome%2Fme%2Fk.pem",
     "sqlite:////x/m.db",
     "~/d",
     "C:/x",
@@ -48,6 +53,13 @@ def test_credentials_are_found_and_refused_without_being_told_again(text: str) -
 @pytest.mark.parametrize("text", WITHOUT)
 def test_names_of_places_are_none(text: str) -> None:
     assert not holds_credentials(text)
+
+
+def test_a_ledgers_client_certificate_is_named_by_its_files() -> None:
+    url = "postgresql://me@host/db?sslmode=verify-full&sslcert=/home/me/c.pem&sslkey=/home/me/k.pem"
+    assert parse_ledger_url(url) == url
+    with pytest.raises(ConfigError, match="a password must not stand in it"):
+        parse_ledger_url(url.replace("/home/me/k.pem", CANARY))
 
 
 def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:

@@ -215,6 +215,16 @@ def test_a_worker_that_takes_over_from_one_that_the_kernel_killed_says_so_first(
     assert json.loads(result[REPORT_KEY])["report"] == 1
 
 
+def test_what_a_worker_writes_is_its_owners_alone_whatever_its_node_was_started_with(order: dict[str, Any]) -> None:
+    before = os.umask(0o022)
+    try:
+        start(order).step()
+    finally:
+        os.umask(before)
+    folder = Path(order["folder"])
+    assert [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077] == []
+
+
 @pytest.mark.parametrize(
     ("error", "reason", "lost"),
     [

@@ -63,7 +63,8 @@ def put(tree: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, An
 
 HEAD, WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 GPU = ("available_node_types", "gpu", "node_config")
-START = "RAY_AUTH_MODE=token ray start --head --include-dashboard=false"
+TEMP = "--temp-dir=$HOME/.tritune/ray"
+START = f"umask 077; RAY_AUTH_MODE=token ray start --head --include-dashboard=false {TEMP}"
 BROKEN_IN_BOTH: list[tuple[tuple[Any, ...], Any, list[str]]] = [
     (("nodes",), 3, ["the file: Additional properties", "'nodes'"]),
     (("cluster_name",), None, ["the file: 'cluster_name' is a required property"]),
@@ -85,6 +86,27 @@ BROKEN_IN_BOTH: list[tuple[tuple[Any, ...], Any, list[str]]] = [
     ((WORKER, 1), "RAY_AUTH_MODE=disabled x/ray start", [f"{WORKER}.1: RAY_AUTH_MODE=token must hold", "but got disabled"]),
     ((WORKER, 1), "RAY_AUTH_MODE=token true && ray start", [f"{WORKER}.1: RAY_AUTH_MODE=token must hold", "but got none"]),
     ((WORKER, 1), "export RAY_AUTH_MODE=token; RAY_AUTH_MODE=disabled ray start", ["but got disabled"]),
+    ((WORKER, 1), 'RAY_AUTH_MODE=token true; bash -lc "ray start"', [f"{WORKER}.1: RAY_AUTH_MODE=token must", "but got none"]),
+    ((HEAD, 0), "bash -lc 'ray start --head --port=6380'", [f"{HEAD}.0: RAY_AUTH_MODE=token must hold", "but got none"]),
+    ((WORKER, 0), "python -m ray.scripts.scripts start", [f"{WORKER}.0: RAY_AUTH_MODE=token must hold", "but got none"]),
+    ((WORKER, 0), "ray --logging-level info start", [f"{WORKER}.0: RAY_AUTH_MODE=token must hold", "but got none"]),
+    ((WORKER, 1), "RAY_AUTH_MODE=token sudo ray start", [f"{WORKER}.1: RAY_AUTH_MODE=token must hold", "but got none"]),
+    ((WORKER, 1), "export RAY_AUTH_MODE=token; sudo -u x ray start", ["after sudo, which drops it", "but got none"]),
+    ((WORKER, 1), START.replace("umask 077; ", ""), [f"{WORKER}.1: `umask 077` must stand before", "but got none"]),
+    ((WORKER, 1), START.replace("077", "022"), [f"{WORKER}.1: `umask 077` must stand before", "but got 022"]),
+    ((WORKER, 1), START.replace(TEMP, ""), [f"{WORKER}.1: `ray start` must have --temp-dir", "but got none"]),
+    ((WORKER, 1), START.replace("$HOME", "~"), ["absolute or below $HOME (Ray reads no ~), but got ~/.tritune/ray"]),
+    (
+        (WORKER, 1),
+        START.replace(TEMP, "--temp-dir /tmp/ray"),
+        ["the folder around --temp-dir=/tmp/ray must be closed", "700 /tmp`"],
+    ),
+    (
+        ("setup_commands", 0),
+        "chmod 600 ~/.ray/auth_token",
+        [f"{HEAD}.1: the folder around", "`chmod 700 ~/.tritune`, but is not"],
+    ),
+    (("setup_commands", 0), "curl -H 'Authorization: Bearer hunter2hunter2' x", ["setup_commands.0", "a header that lets in"]),
     ((WORKER, 1), "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/x/t ray start", ["must bring the token to /x/t"]),
     ((HEAD, 1), START + " --dashboard-host=0.0.0.0", [f"{HEAD}.1: --dashboard-host must be 127.0.0.1, but got 0.0.0.0"]),
     ((HEAD, 1), START + " --dashboard-host ::", ["--dashboard-host must be 127.0.0.1, but got ::"]),
@@ -128,9 +150,18 @@ def test_every_rule_is_broken_by_some_case() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["export RAY_AUTH_MODE=token; ray start", "ray stop; RAY_AUTH_MODE='token' ~/.venv/bin/ray start", "ray stop", "array start"],
+    [
+        f"umask 077; export RAY_AUTH_MODE=token; ray start {TEMP}",
+        "umask 0077 && ray stop; RAY_AUTH_MODE='token' ~/.venv/bin/ray start --temp-dir ${HOME}/.tritune/ray",
+        f"bash -lc 'umask 077; RAY_AUTH_MODE=token ray start {TEMP}'",
+        f"umask 077; sudo RAY_AUTH_MODE=token ray start {TEMP}",
+        "mkdir -p /var/t && chmod 0700 /var/t; umask 77; RAY_AUTH_MODE=token ray start --temp-dir=/var/t/ray",
+        "ray stop",
+        "array start",
+        "ray status; systemctl start x",
+    ],
 )
-def test_other_ways_to_start_ray_with_its_token_pass(command: str) -> None:
+def test_other_ways_to_start_ray_with_its_token_and_closed_to_others_pass(command: str) -> None:
     tree = shipped("cluster.onprem.yaml")
     tree[WORKER].append(command)
     assert problems_of(tree) == []

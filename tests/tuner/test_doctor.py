@@ -1,8 +1,11 @@
 """Each thing that the doctor looks at is broken in turn; what is whole has nothing to do."""
 
+import itertools
+import json
 import os
 import shutil
 import sqlite3
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +14,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.tuner.played_search import by_number, drive, referee_of
 from tests.tuner.test_recovery import HEADER
-from tests.tuner.test_referee import by_number, drive
 from trainables.checkpoints import write_checkpoint
 from tuner import doctor
 from tuner.backup import BACKUP_FILE, RECORD_FILE, SEALS, Keeper, seals
+from tuner.ledger import Ledger
+from tuner.records import rank
 from tuner.search_folder import BEST, locked, trial_folder
-from tuner.stores import LEDGER_FILE
+from tuner.settings import SearchSettings
+from tuner.stores import LEDGER_FILE, POINTER_FILE
 
 
 def save(folder: Path, name: str = "report-0001") -> Path:
@@ -39,8 +45,9 @@ def template(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     drive(toy, ledger, by_number, keeper)
     keeper.close()
     ledger._engine.dispose()
+    for record in rank(Ledger.open(folder).records())[: SearchSettings().keep_models]:
+        save(trial_folder(folder, record.number), BEST)
     save(trial_folder(folder, 0) / "checkpoints")
-    save(trial_folder(folder, 1), BEST)
     (folder / "mirror.log").write_text("MLflow holds the whole search; sent: 5 runs\n")
     return folder
 
@@ -66,6 +73,14 @@ def test_a_whole_search_has_nothing_to_do(search: Path) -> None:
     assert set(after) <= set(before)
 
 
+def best_of_all(folder: Path) -> Path:
+    return trial_folder(folder, rank(Ledger.open(folder).records())[0].number) / BEST
+
+
+def lose_weights(folder: Path) -> None:
+    shutil.rmtree(best_of_all(folder))
+
+
 def damage_ledger(folder: Path) -> None:
     (folder / LEDGER_FILE).write_bytes(b"")
 
@@ -89,7 +104,7 @@ def damage_checkpoint(folder: Path) -> None:
 
 
 def damage_kept_model(folder: Path) -> None:
-    (trial_folder(folder, 1) / BEST / "manifest.json").unlink()
+    (best_of_all(folder) / "manifest.json").unlink()
 
 
 def make_orphan(folder: Path) -> None:
@@ -117,6 +132,7 @@ def end_mirror_early(folder: Path) -> None:
         (damage_record, [RECORD_FILE, "--resume"]),
         (damage_checkpoint, ["report-0001/model.safetensors: 0 bytes", "rm -r"]),
         (damage_kept_model, ["best: no manifest.json", "--trial N"]),
+        (lose_weights, [": among the best 4, whose weights are kept, but has none", "--trial N"]),
         (make_orphan, ["backup-of-mine: no trial of the ledger", "rm -r"]),
         (leave_something, [".aside-report-0002: left by a process", "rm -r"]),
         (put_a_ledger_aside, [f"{LEDGER_FILE}.damaged-1", "rm "]),
@@ -130,6 +146,95 @@ def test_what_is_broken_is_named_with_what_to_do(search: Path, harm: Callable[[P
     code, lines = examined(search)
     assert code == doctor.EXIT_TO_DO
     assert any(all(word in line for word in words) for line in lines), lines
+
+
+@pytest.fixture
+def going_on(toy: Any, tmp_path: Path) -> Path:
+    """A search whose first trial has a report, and its checkpoint."""
+    folder: Path = tmp_path / "going-on"
+    ledger = toy.new_ledger(folder)
+    for key, value in {SEALS: seals({}, HEADER), **HEADER}.items():
+        ledger.set_header(key, value)
+    keeper = Keeper(folder)
+    referee = referee_of(toy, ledger, keeper)
+    order = referee.next_order()
+    referee.hear(order.number, toy.report(1, 0.5))
+    keeper.close()
+    ledger._engine.dispose()
+    save(trial_folder(folder, 0) / "checkpoints")
+    (folder / "mirror.log").write_text("MLflow holds the whole search; sent: 1 run\n")
+    close_to_others(folder)
+    return folder
+
+
+def test_a_trial_that_goes_on_without_a_checkpoint_is_named(going_on: Path) -> None:
+    assert examined(going_on) == (doctor.EXIT_HEALTHY, [])
+    damage_checkpoint(going_on)
+    assert any("trial 0: 1 reports, but no good checkpoint" in line for line in examined(going_on)[1])
+    shutil.rmtree(trial_folder(going_on, 0) / "checkpoints")
+    [line] = examined(going_on)[1]
+    assert "trial 0: 1 reports, but no good checkpoint" in line and "trained again from its start" in line
+    with locked(going_on):
+        close_to_others(going_on)
+        assert examined(going_on)[1] == [line]
+
+
+def test_folders_that_come_and_go_end_no_look(going_on: Path) -> None:
+    """Beside a thread that makes and removes checkpoints without a pause, which is harsher than any driver."""
+    over, parent = threading.Event(), trial_folder(going_on, 0) / "checkpoints"
+
+    def churn() -> None:
+        for number in itertools.cycle(range(2, 5)):
+            (inner := parent / f"report-{number:04d}" / "inner").mkdir(parents=True, exist_ok=True)
+            (inner / "file").write_bytes(b"x")
+            shutil.rmtree(inner.parent, ignore_errors=True)
+            if over.is_set():
+                return
+
+    thread = threading.Thread(target=churn)
+    with locked(going_on):
+        thread.start()
+        try:
+            assert all(doctor.examine(going_on) for _ in range(12))
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("place", ["mirror.log", "trials/0000/record.json", "trials/0000/best/manifest.json"])
+def test_a_pipe_is_named_and_never_waited_for(search: Path, place: str) -> None:
+    (search / place).parent.mkdir(exist_ok=True)
+    (search / place).unlink(missing_ok=True)
+    os.mkfifo(search / place, 0o600)
+    code, [line] = examined(search)
+    assert code == doctor.EXIT_TO_DO
+    assert f"{search / place}: neither a file nor a folder" in line and "rm " in line
+
+
+def test_a_link_is_named_and_not_followed(search: Path, tmp_path: Path) -> None:
+    (search / "trials" / "0001" / "evil").symlink_to(tmp_path)
+    [line] = examined(search)[1]
+    assert "evil: a link; a search's folder holds its own files alone" in line
+
+
+def test_what_others_have_written_does_not_reach_the_terminal(search: Path) -> None:
+    (search / "mirror.log").write_text("x" * 2**20 + "\n\x1b]0;owned\x07\x1b[2J gone\n \n")
+    (search / "trials" / "\x1b[2J").mkdir(mode=0o700)
+    lines = CliRunner().invoke(doctor.app, [str(search)]).output
+    assert "\x1b" not in lines and "\\x1b]0;owned\\x07\\x1b[2J gone" in lines
+
+
+def test_a_ledger_that_cannot_be_read_is_told_by_where_it_stands(search: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(search / LEDGER_FILE) as connection:
+        connection.execute("UPDATE trials SET number = 7 WHERE number = 1")
+    connection.close()
+    lines = examined(search)[1]
+    assert not any("start the database" in line for line in lines)
+    assert any("--resume" in line for line in lines)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / POINTER_FILE).write_text(json.dumps({"url": "postgresql://127.0.0.1:9/x", "study": "tritune-x"}))
+    assert any("start the database, or see ledger.json" in line for line in examined(elsewhere)[1])
 
 
 @pytest.mark.parametrize("name", ["mirror.log", "trials"])
