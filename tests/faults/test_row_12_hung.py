@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import QUICK, Bench
+from tests.faults.scorecard import Row, first_if_quick
 from tests.faults.simulated_search import FAULTY, HANGS, LIMIT_SECONDS, NUM_REPORTS, NUM_TRIALS, run_in
 from trainables.heartbeat import HEARTBEAT, STACK, read_beat
 from tuner.ledger import Ledger
 from tuner.search_folder import trial_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.row(12, "a trial that hangs: a loop, a lock, a stopped process", "from its last step to its ending"),
+    pytest.mark.faults,
+]
 GRACE_SECONDS = 10
 REAL_LIMIT_SECONDS = 30
 """A worker on a busy machine is silent for ten seconds while it imports torch."""
@@ -26,14 +30,15 @@ def silent_seconds(detail: str) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize("fault", HANGS)
-def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", first_if_quick(HANGS))
+def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path, shared_row: Row) -> None:
     run_in(tmp_path, fault)
     records = Ledger.open(tmp_path).records()
     assert [record.state for record in records if record.number != FAULTY] == ["complete"] * (NUM_TRIALS - 1)
     assert {len(record.reports) for record in records if record.number != FAULTY} == {NUM_REPORTS}
     hung = records[FAULTY]
     assert (hung.state, hung.reason, len(hung.reports)) == ("failed", "hung", 1)
+    shared_row.recover_seconds.append(silent_seconds(hung.detail))
     assert LIMIT_SECONDS <= silent_seconds(hung.detail) <= LIMIT_SECONDS + GRACE_SECONDS
     folder = trial_folder(tmp_path, FAULTY)
     assert HANGS[fault].__name__ in (folder / STACK).read_text()
@@ -43,7 +48,7 @@ def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path) -> None:
         assert (trial_folder(tmp_path, number) / STACK).exists() == (number == FAULTY)
 
 
-def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: Bench) -> None:
+def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: Bench, shared_row: Row) -> None:
     args = ["--data", bench.data, *QUICK, "--budget", "9000", "--trials", "3", "--out", "runs/h", "--early-stopping", "none"]
     process = bench.start("tuner.search", *args, "--hang-limit", f"{REAL_LIMIT_SECONDS}s")
     bench.wait_for("h", lambda records: any(record.reports for record in records))
@@ -58,6 +63,7 @@ def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: 
     hung = records[victim.number]
     assert (hung.state, hung.reason) == ("failed", "hung")
     assert "its process was stopped" in hung.detail
+    shared_row.recover_seconds.append(silent_seconds(hung.detail))
     assert silent_seconds(hung.detail) <= REAL_LIMIT_SECONDS + GRACE_SECONDS
     assert "trainables/trainer.py" in (trial_folder(bench.folder / "runs" / "h", victim.number) / STACK).read_text()
     wait_until_gone(beat.pid)

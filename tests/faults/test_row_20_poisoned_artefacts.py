@@ -34,6 +34,7 @@ from tuner.search_folder import check_links
 from tuner.settings import SearchSettings
 from tuner.tracking import app as tracking_app
 
+pytestmark = pytest.mark.row(20, "pickles, code, bombs, links and hostile values in files that are read")
 SPACE = Space("toy", (Dimension("optimizer.lr", Float(1e-5, 1e-3, log=True)),))
 BASE = TrialConfig.parse({"encoder": {"name": "tiny"}, "num_reports": 3, "budget_examples": 300})
 SECRET = "the-content-of-a-secret-file"
