@@ -28,7 +28,7 @@ from tuner.processes import count_cpus
 from tuner.progress import Progress, SteadyConsole, Tally
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
-from tuner.room import Room, check_room
+from tuner.room import Room, check_room, describe_need
 from tuner.samplers import grid_points
 from tuner.search_plan import SearchPlan
 from tuner.tracking import MirrorProcess, default_tracking_uri
@@ -273,6 +273,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
+        describe_need(folder, plan.most_bytes(slots)),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
     ]

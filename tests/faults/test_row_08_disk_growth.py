@@ -13,16 +13,10 @@ from trainables.sizes import most_checkpoint_bytes, most_model_bytes
 from tuner.housekeeping import Sweeper
 from tuner.ledger import Ledger
 from tuner.referee import Order, Referee
-from tuner.room import KEPT_CHECKPOINTS, MIB, most_bytes
+from tuner.room import KEPT_CHECKPOINTS, MIB, most_bytes, used_bytes
 from tuner.settings import SearchSettings
 
 NUM_TRIALS, SLOTS, KEEP_MODELS = 40, 2, 3
-
-
-def used_bytes(folder: Path) -> int:
-    """Each file once, however many names it has."""
-    stats = [path.lstat() for path in folder.rglob("*")]
-    return sum({(stat.st_dev, stat.st_ino): stat.st_blocks * 512 for stat in stats}.values())
 
 
 def test_the_formula_counts_the_checkpoints_that_are_kept() -> None:
