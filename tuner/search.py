@@ -118,7 +118,9 @@ def main(  # noqa: PLR0917 - a command line
         folder, plan, cluster = _look_at(given)
     except DataChangedError as error:
         raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if not (isinstance(error, ValueError | OSError) or is_disk_full(error)):
+            raise
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
         typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
@@ -130,13 +132,10 @@ def main(  # noqa: PLR0917 - a command line
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: python -m tuner.search --resume {quote(str(folder))}")
         code = EXIT_INTERRUPTED
-    except (ConfigError, LedgerError) as error:
-        code = _complain(errors, error, EXIT_MISTAKE)
     except Exception as error:
-        if not is_disk_full(error):
+        if not (isinstance(error, ConfigError | LedgerError) or is_disk_full(error)):
             raise
-        errors.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
-        code = EXIT_DISK_FULL
+        code = _complain(errors, error, EXIT_MISTAKE)
     raise typer.Exit(code)
 
 
@@ -230,8 +229,10 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
 
 
 def _complain(console: Console, error: Exception, code: int) -> int:
+    if is_disk_full(error):
+        console.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
+        return EXIT_DISK_FULL
     problems = sentences_of(error)
-    code = EXIT_DISK_FULL if is_disk_full(error) else code
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:
         console.print(f"  {problem}")

@@ -1,3 +1,4 @@
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ def test_what_the_driver_refuses_is_told_without_a_traceback(error: ValueError, 
     done = CliRunner().invoke(search.app, [])
     assert done.exit_code == search.EXIT_MISTAKE
     assert done.stderr == "Nothing was started:\n  too small\n"
+
+
+@pytest.mark.parametrize("step", ["_look_at", "drive"])
+def test_a_disk_that_is_full_before_anything_starts_has_its_exit_code(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that has to be made whole is copied, by SQLite, whose error is none of the system's."""
+
+    def fill_up(*_args: Any, **_kwargs: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(search, "_look_at", fill_up if step == "_look_at" else lambda given: (Path("runs/a"), None, None))
+    monkeypatch.setattr(driver, "drive", fill_up)
+    done = CliRunner().invoke(search.app, [])
+    assert done.exit_code == search.EXIT_DISK_FULL == 4
+    assert done.stderr == "the disk is full, nothing was started: database or disk is full\n"
 
 
 def test_ctrl_c_outside_of_the_trials_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
