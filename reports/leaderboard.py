@@ -23,7 +23,8 @@ from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
 from trainables.tasks import CS224N, TaskSet
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord, standing
 from tuner.search_folder import is_live
 

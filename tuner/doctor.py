@@ -15,12 +15,11 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints import checkpoints, verify
-from tuner.backup import BACKUP_FILE
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError, has_study
 from tuner.mirror_process import LOG_FILE, sync_command
 from tuner.recovery import plan_repair, problems_of_store
 from tuner.search_folder import BEST, TRIALS, is_live, trial_folder
-from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2

@@ -23,15 +23,12 @@ from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.secrecy import keep_files_private
 from tuner import search_folder
-from tuner.backup import BACKUP_FILE
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
 from tuner.interrupts import EXIT_INTERRUPTED
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.recovery import WITHOUT_LOST, recover
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
-from tuner.settings import parse_duration, parse_num_trials
-from tuner.stores import LEDGER_FILE
+from tuner.settings import WITHOUT_LOST, parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
 _FIXED_ONCE_BEGUN = {
@@ -196,6 +193,8 @@ def _recover(folder: Path, *, without_lost: bool) -> None:
     """
     if not any((folder / name).exists() for name in (LEDGER_FILE, BACKUP_FILE)):
         return
+    from tuner.recovery import recover  # Optuna: seconds, where a machine is busy
+
     with search_folder.locked(folder):
         for line in recover(folder, without_lost=without_lost):
             typer.echo(f"restored: {line}", err=True)
@@ -215,6 +214,8 @@ def _misplaced(given: Mapping[str, Any]) -> list[str]:
 def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
+    from tuner.ledger import Ledger
+
     before = Ledger.open(given["resume"]).header.get("settings", {})
     search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None

@@ -10,7 +10,7 @@ from search_spaces.space import GRID_POINTS, Space
 from search_spaces.study import StudySpace
 from trainables.config import TrialConfig
 from trainables.config_parts import SAMPLE_SOURCE
-from trainables.data.reading import load_rows
+from trainables.data.reading import look_at_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
@@ -114,7 +114,7 @@ def open_or_look(config: TrialConfig, problems: Problems) -> Inputs:
     """
     if problems:
         problems.attempt(lambda: find_encoder(config.encoder.name))
-        problems.attempt(lambda: load_rows(config.data, config.tasks))
+        problems.attempt(lambda: look_at_rows(config.data, config.tasks))
     inputs = None if problems else problems.attempt(lambda: open_inputs(config))
     problems.raise_any()
     assert inputs is not None

@@ -14,7 +14,8 @@ import pytest
 from tests.faults.simulated_search import FAULTY, HOARD_BYTES, NUM_REPORTS, NUM_TRIALS, run_in
 from trainables.config import TrialConfig
 from trainables.memory import count_oom_kills
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.records import TrialRecord
 
 pytestmark = [pytest.mark.row(13, "a trial without memory: refused, or killed by the kernel"), pytest.mark.faults]

@@ -8,7 +8,8 @@ import pytest
 from tests.end_to_end.conftest import QUICK, Bench
 from tests.faults.scorecard import first_if_quick
 from tests.faults.simulated_search import FAULTY, NUM_TRIALS, REPORTS, run_in
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.records import rank
 
 pytestmark = [pytest.mark.row(14, "reports without a number, or not all of them; a loss that explodes"), pytest.mark.faults]

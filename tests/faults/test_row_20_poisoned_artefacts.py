@@ -28,7 +28,8 @@ from trainables.parts import ConfigError
 from trainables.tiny_encoder import write_tiny_encoder
 from trainables.train import app as train_app
 from tuner.export import app as export_app
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.search import app as search_app
 from tuner.search_folder import check_links
 from tuner.settings import SearchSettings

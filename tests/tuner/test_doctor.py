@@ -15,9 +15,9 @@ from tests.tuner.test_recovery import HEADER
 from tests.tuner.test_referee import by_number, drive
 from trainables.checkpoints import write_checkpoint
 from tuner import doctor
-from tuner.backup import BACKUP_FILE, RECORD_FILE, SEALS, Keeper, seals
+from tuner.backup import RECORD_FILE, SEALS, Keeper, seals
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE
 from tuner.search_folder import BEST, locked, trial_folder
-from tuner.stores import LEDGER_FILE
 
 
 def save(folder: Path, name: str = "report-0001") -> Path:

@@ -15,7 +15,8 @@ from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
 from trainables.tasks import CS224N
 from tuner import search_plan as module
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import DataChangedError
 

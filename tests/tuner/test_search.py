@@ -1,14 +1,17 @@
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.end_to_end.conftest import ROOT
 from trainables.parts import ConfigError
 from tuner import driver, search
 from tuner.interrupts import EXIT_INTERRUPTED
-from tuner.ledger import LedgerError
+from tuner.ledger_places import LedgerError
 
 
 @pytest.mark.parametrize("error", [ConfigError(["too small"]), LedgerError("too small")], ids=["config", "ledger"])
@@ -46,3 +49,20 @@ def test_ctrl_c_outside_of_the_trials_says_how_to_go_on(monkeypatch: pytest.Monk
     done = CliRunner().invoke(search.app, [])
     assert done.exit_code == EXIT_INTERRUPTED
     assert "--resume runs/a" in done.stderr
+
+
+REFUSED = """
+import sys
+from tuner.search import app
+try:
+    app(["--trials", "x", "--set", "encoder.name=tiny"])
+except SystemExit as ended:
+    heavy = {"optuna", "sqlalchemy", "mlflow", "ray", "torch", "transformers"}
+    print(ended.code, *sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_a_mistake_is_told_before_anything_large_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "2\n", done
+    assert "--trials: a whole number" in done.stderr
