@@ -18,7 +18,6 @@ from tests.faults.scorecard import Row
 
 SEED = 19_990_321
 MOST_KILLS_A_TRIAL = 3  # as often it is started again
-CURVE_TOLERANCE = 1e-6
 GONE_SECONDS = 10.0
 ARGS = ("--budget", "3600", "--concurrency", "1", "--early-stopping", "none", "--searcher", "random")
 
@@ -42,7 +41,7 @@ def test_worker_killed_at_random_moments(
     filled.failures += [f"{processes.describe(pid)} is still there after {GONE_SECONDS:g} s" for pid in left]
     filled.failures += [f"{file} is still there" for file in sorted(shared) if Path(file).exists()]
     filled.failures += [*observer.problems, *problems_of(driving.folder_of(bench), observer.seen, num_trials)]
-    filled.failures += _apart(driving.curves(driving.records(bench)), driving.curves(driving.records(untouched)))
+    filled.failures += driving.apart(driving.records(bench), driving.records(untouched))
     whole = sum(driving.redone_whole(bench).values())
     filled.notes.append(
         f"{len(shared)} shared-memory files were seen, none is left; the last process was gone {seconds:.1f} s after the driver; "
@@ -99,13 +98,3 @@ def _wait_for_next_report(process: subprocess.Popen[bytes], observer: Observer, 
             return min(moments) - since
         time.sleep(0.05)
     return None
-
-
-def _apart(found: dict[tuple[int, int, str], float], wanted: dict[tuple[int, int, str], float]) -> list[str]:
-    lacking = Counter(trial for trial, report, key in wanted if (trial, report, key) not in found)
-    missing = [f"trial {trial}: {count} numbers of its reports are missing" for trial, count in lacking.items()]
-    return missing + [
-        f"trial {trial} report {report}: {key} is {value}, uninterrupted it was {wanted.get((trial, report, key))}"
-        for (trial, report, key), value in found.items()
-        if not abs(value - wanted.get((trial, report, key), float("nan"))) <= CURVE_TOLERANCE
-    ]
