@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tuner.console import visible
+
 _GAP = 2
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Of the terminal, and of the direction of writing."""
 _RULED_HEAD = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 
 
@@ -32,11 +32,6 @@ class Column:
     def width(self) -> int:
         """Characters from edge to edge, the name folded into two lines."""
         return max(map(len, (*_folded(self.name), *self.cells)))
-
-
-def visible(text: str) -> str:
-    """A text whose control characters are shown by their numbers: one from a ledger could write over the terminal's lines."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def lay_out(fixed: Sequence[Column], varying: Sequence[Column], width: int) -> list[list[Column]]:

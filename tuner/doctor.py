@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints import checkpoints, verify
+from tuner.console import visible_lines
 from tuner.ledger import Ledger
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError, has_study
 from tuner.mirror_process import LOG_FILE, sync_command
@@ -182,10 +183,10 @@ def main(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of t
     try:
         findings = examine(folder)
     except LedgerError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(visible_lines(str(error)), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
     for finding in findings:
-        typer.echo(f"to do: {finding.seen}: {finding.to_do}" if finding.to_do else f"well:  {finding.seen}")
+        typer.echo(visible_lines(f"to do: {finding.seen}: {finding.to_do}" if finding.to_do else f"well:  {finding.seen}"))
     raise typer.Exit(EXIT_TO_DO if any(finding.to_do for finding in findings) else EXIT_HEALTHY)
 
 

@@ -19,13 +19,14 @@ from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
 from tuner.cluster import count_gpus, local_ray, num_slots, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
+from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
-from tuner.progress import Progress, SteadyConsole, Tally
+from tuner.progress import Progress, Tally
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.room import Room, check_room, describe_need
@@ -101,7 +102,7 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     mirror.close(_HURRIED_SECONDS)
     if isinstance(error, KeyboardInterrupt):
         raise error
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    errors = errors_console()
     if is_disk_full(error):
         errors.print(f"the disk is full: {_told_by(error)}")
         errors.print(f"nothing is lost; make room, then go on with: {_resume_command(folder)}")

@@ -24,6 +24,7 @@ from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
+from tuner.console import errors_console, visible_lines
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
@@ -110,7 +111,7 @@ def main(  # noqa: PLR0917 - a command line
 ) -> None:
     """Takes the command line apart, looks at everything, then searches."""
     given = {key: value for key, value in locals().items() if value is not None}
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors = errors_console()
     try:
         folder, plan, cluster = _look_at(given)
     except DataChangedError as error:
@@ -197,7 +198,7 @@ def _recover(folder: Path, *, without_lost: bool) -> None:
 
     with search_folder.locked(folder):
         for line in recover(folder, without_lost=without_lost):
-            typer.echo(f"restored: {line}", err=True)
+            typer.echo(visible_lines(f"restored: {line}"), err=True)
 
 
 def _misplaced(given: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
+from tuner.console import visible_lines
 from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
 from tuner.mirror_loop import Follower, watch_parent
@@ -380,7 +381,7 @@ def _summary(mirror: Mirror) -> str:
 
 
 def _failure(message: str, code: int) -> typer.Exit:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(visible_lines(f"error: {message}"), err=True)
     return typer.Exit(code)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tuner import driver, room
+from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 from tuner.prepare import prepare
-from tuner.progress import SteadyConsole
 
 
 class NoMirror:
