@@ -3,7 +3,7 @@
 import contextlib
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -76,22 +76,22 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 interrupted = _search(
                     ledger, folder, plan, slots, console, cluster=cluster, interrupts=interrupts, keeper=keeper, quiet=quiet
                 )
-                num_left = _num_unfinished(ledger, plan)
+                records = ledger.records()
+                num_left, has_score = _num_unfinished(records, plan), bool(rank(records))
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
-                code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder)
+                code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error)
             mirrored = mirror.close(_MIRROR_SECONDS if not interrupted else _IMPATIENT_SECONDS)
         print_leaderboard(folder, console, _TOP, live=False)
-        has_best = interrupted and bool(rank(ledger.records()))
-        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted, has_best=has_best)
+        way_on = _where_things_are(folder, plan, num_left, interrupted=interrupted, has_best=interrupted and has_score)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *([keeper.problem] if keeper.problem else [])]
         for line in [*exported, *warnings, *way_on]:
             console.print(line, markup=False, soft_wrap=True)
-        too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
+        too_early = num_left > 0 and not has_score  # the time was up before the first report: no failure
         return EXIT_DONE if too_early and code == EXIT_FAILED else code
 
 
@@ -187,9 +187,10 @@ def _search(
     referee = Referee(ledger, plan.settings, plan.space, plan.base, folder.resolve(), attributes=attributes, listener=tell_all)
     ledger.set_header("rungs", list(referee.rung_reports))
     ledger.set_header("slots", slots)
+    records = ledger.records()
     progress = Progress(
         folder.name,
-        _tally(ledger, plan, referee),
+        _tally(records, plan, referee),
         referee.rungs.table,
         console,
         quiet=quiet,
@@ -199,7 +200,7 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models)]
+    listeners += [progress, keeper, Sweeper(folder, records, plan.settings.keep_models)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
@@ -222,7 +223,7 @@ def _search(
     return interrupts.requested
 
 
-def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
+def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
     tally = Tally(
         num_trials=plan.settings.trials,
         num_reports=plan.base.num_reports,
@@ -230,23 +231,22 @@ def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
         reduction_factor=plan.settings.reduction_factor,
         rung_reports=referee.rung_reports,
     )
-    for record in ledger.records():
+    for record in records:
         tally.take_in(record)
     return tally
 
 
-def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
-    records = ledger.records()
+def _num_unfinished(records: Sequence[TrialRecord], plan: SearchPlan) -> int:
     return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
 
 
-def _export(ledger: Ledger, folder: Path) -> tuple[int, list[str]]:
+def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list[str]]:
     """Exports the best so far; exit code, and what to say of it."""
     lines: list[str] = []
     try:
         best, record = export_best(folder, ledger=ledger, say=lines.append)
     except (ValueError, OSError) as error:
-        again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
+        again = [f"try again     python -m tuner.export {quote(str(folder))}"] if has_score else []
         code = EXIT_DISK_FULL if is_disk_full(error) else EXIT_FAILED
         return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"

@@ -14,7 +14,7 @@ import optuna
 import sqlalchemy as sa
 
 from trainables.plain_files import read_json
-from tuner.ledger_places import CONNECT_SECONDS, LEDGER_FILE, POINTER_FILE, parse_ledger_url, with_client
+from tuner.ledger_places import CONNECT_SECONDS, LEDGER_FILE, POINTER_FILE, LedgerError, parse_ledger_url, with_client
 from tuner.settings import sqlite_url
 
 _STUDY_NAME = "tritune"
@@ -44,7 +44,7 @@ def open_study(folder: Path) -> optuna.Study:
     """The study of the search in `folder`.
 
     Raises:
-        LookupError: none stands there.
+        LedgerError: none stands there.
         Exception: whatever the store raises that cannot be read.
     """
     path, pointer = folder / LEDGER_FILE, folder / POINTER_FILE
@@ -52,7 +52,7 @@ def open_study(folder: Path) -> optuna.Study:
         _look_for_study(path)
         return optuna.load_study(storage=_sqlite(path), study_name=_STUDY_NAME)
     if not pointer.is_file():
-        raise LookupError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+        raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
     named: Mapping[str, str] = read_json(pointer)
     return optuna.load_study(storage=_postgresql(parse_ledger_url(named["url"])), study_name=named["study"])
 
