@@ -70,7 +70,7 @@ def main(  # noqa: PLR0917 - a command line
     resume: Annotated[Path | None, Option(help="folder of a search to go on with")] = None,
     trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
     space: Annotated[
-        str | None, Option(help="name of a space, or a YAML file with one [leaderboard; basics for other tasks]")
+        str | None, Option(help="a space's name, a YAML file with one, or --print-config's [leaderboard; basics for other tasks]")
     ] = None,
     study: Annotated[
         str | None, Option(help="train the rows of a paper's table, each in full; python -m search_spaces.list names them")
@@ -94,7 +94,9 @@ def main(  # noqa: PLR0917 - a command line
         str | None, Option(help="auto: join the Ray cluster that runs here, HOST:PORT: that one [start Ray on this machine]")
     ] = None,
     seed: Annotated[int | None, Option(help="of the searcher and of the trials' own seeds [0]")] = None,
-    config: Annotated[Path | None, Option(help="YAML file with the config under all trials")] = None,
+    config: Annotated[
+        Path | None, Option(help="YAML file with the config under all trials, or what --print-config printed")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
@@ -105,7 +107,8 @@ def main(  # noqa: PLR0917 - a command line
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
     ] = False,
     print_config: Annotated[
-        bool, Option("--print-config", help="print settings, space and config as YAML, start nothing")
+        bool,
+        Option("--print-config", help="print settings, space and config as YAML (--config and --space read it), start nothing"),
     ] = False,
     quiet: Annotated[bool, Option("--quiet", "-q", help="no progress, only the result")] = False,
 ) -> None:

@@ -365,3 +365,17 @@ def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, t
     prepare_resume(folder, {}, None, Problems())  # of a search that did not write them down, nobody knows
     [problem] = caught.value.problems
     assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")
+
+
+def test_what_is_printed_is_read_back_by_the_options_of_its_parts(data: Path, tmp_path: Path) -> None:
+    by_hand = [TINY, "optimizer.weight_decay=0.02", "heads.sst.kind=mlp"]
+    plan = prepare({"space": "leaderboard"}, set_texts=by_hand, data=str(data))
+    printed = tmp_path / "printed.yaml"
+    write_yaml(plan.for_people(), printed)
+    again = prepare({"space": str(printed)}, config_file=printed)
+    assert (again.base, again.space) == (plan.base, plan.space)
+    assert {**again.for_people(), "settings": None} == {**plan.for_people(), "settings": None}
+    write_yaml({**plan.for_people(), "config": 3}, printed)
+    assert problems_of(lambda: prepare({}, config_file=printed)) == [
+        f"{printed}: config: a mapping of keys to values must stand here, but got int"
+    ]
