@@ -14,7 +14,7 @@ help:
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
 	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root; three minutes)"
-	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing (an hour); docs/scorecard.md is written anew"
+	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing, what is foreign opens nothing (over an hour); docs/scorecard.md is written anew"
 	@echo "make test-faults-quick  a few runs of each of its rows"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
 	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace); as root; they are skipped without"

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from reports.tables import Column, align, draw
 from search_spaces.study import ROW, Study, StudySpace, parse_space
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord
 from tuner.search_folder import is_live
 

@@ -22,9 +22,10 @@ from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
-from trainables.plain_files import visible
 from trainables.tasks import CS224N, TaskSet
-from tuner.ledger import Ledger, LedgerError
+from tuner.console import SteadyConsole, visible, visible_lines
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord, standing
 from tuner.search_folder import is_live
 
@@ -273,7 +274,7 @@ def _show_beside_paper(compared: BesidePaper, console: Console, *, as_json: bool
     if as_json:
         typer.echo(json.dumps(asdict(compared), indent=2))
     elif as_text:
-        typer.echo(paper.plain(compared))
+        typer.echo(visible_lines(paper.plain(compared)))
     else:
         console.print(paper.render(compared), highlight=False)
 
@@ -292,7 +293,7 @@ def main(
     as_text: Annotated[bool, typer.Option("--plain", help="Aligned text, all columns; what a pipe gets.")] = False,
 ) -> None:
     """Reads, and shows as asked for."""
-    console = Console()
+    console = SteadyConsole()
     as_text = as_text or not console.is_terminal
     try:
         if beside_paper:
@@ -300,7 +301,7 @@ def main(
             return
         leaderboard = read_leaderboard(folder)
     except LedgerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(visible_lines(f"error: {error}"), err=True)
         raise typer.Exit(2) from None
     if as_json:
         tree = asdict(leaderboard) | {"rows": [asdict(row) for row in leaderboard.rows[:top]]}

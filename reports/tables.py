@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from trainables.plain_files import visible
+from tuner.console import visible
 
 _GAP = 2
 _RULED_HEAD = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")

@@ -12,7 +12,7 @@ from search_spaces.covering import covering_points
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from trainables.config import TrialConfig
 from trainables.parts import ConfigError, Part, parse_part
-from trainables.paths import read_yaml, values_at
+from trainables.paths import read_part_of, values_at
 
 Assignment = dict[str, Value]
 """Config paths to values: one point of a space."""
@@ -201,13 +201,13 @@ class Space:
 
     @classmethod
     def read(cls, path: Path) -> "Space":
-        """The space in a YAML file.
+        """The space in a YAML file (`read_part_of`).
 
         Raises:
             ConfigError: no such file, or a mistake in it; each problem begins with the file's name.
         """
         try:
-            return cls.parse({"name": path.stem, **read_yaml(path)})
+            return cls.parse({"name": path.stem, **read_part_of(path, "space")})
         except ConfigError as error:
             raise ConfigError(p if p.startswith(str(path)) else f"{path}: {p}" for p in error.problems) from None
 

@@ -21,7 +21,7 @@ from trainables.config_parts import (
 )
 from trainables.misfits import misfits
 from trainables.parts import ConfigError, Part, Problems, nearest, parse_part
-from trainables.paths import assign_known, read_yaml
+from trainables.paths import assign_known, read_part_of
 from trainables.tasks import CS224N, CS224N_NAME, TaskSet, read_tasks
 
 
@@ -187,13 +187,13 @@ def _part_at(tree: Any, path: str) -> list[Any]:
 
 
 def read_config(file: Path | None, tasks_file: Path | None = None) -> TrialConfig:
-    """The config in a YAML file, or the default one, about the tasks in another file where one is given.
+    """The config in a YAML file (`read_part_of`), or the default one, about the tasks in another file where one is given.
 
     Raises:
         ConfigError: every mistake in both.
     """
     problems = Problems()
-    tree = problems.attempt(lambda: read_yaml(file)) if file else {}
+    tree = problems.attempt(lambda: read_part_of(file, "config")) if file else {}
     tasks = problems.attempt(lambda: read_tasks(tasks_file)) if tasks_file else None
     config = problems.attempt(lambda: TrialConfig.parse({**(tree or {}), **({"tasks": tasks} if tasks else {})}))
     problems.raise_any()

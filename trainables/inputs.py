@@ -15,7 +15,7 @@ from trainables.config_parts import (
     EncoderConfig,
     HeadConfig,
 )
-from trainables.data.reading import absolute_files, load_rows
+from trainables.data.reading import absolute_files, look_at_rows
 from trainables.data.rows import training_rows
 from trainables.data.tokens import TokenStore, tokenise
 from trainables.encoder_files import EncoderFiles, find_encoder
@@ -71,7 +71,7 @@ def open_inputs(config: TrialConfig, store: TokenStore | None = None) -> Inputs:
     if store is None and not problems:
         store = problems.attempt(lambda: tokenise(config.data, config.encoder, config.tasks))
     elif store is None:
-        problems.attempt(lambda: load_rows(config.data, config.tasks))
+        problems.attempt(lambda: look_at_rows(config.data, config.tasks))
     if store is not None:
         config = problems.attempt(lambda: resolve(config, store)) or config
     problems.raise_any()

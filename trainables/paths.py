@@ -13,6 +13,9 @@ import yaml
 from trainables.parts import ConfigError, nearest
 from trainables.plain_files import TooLargeError, compose_yaml, parse_yaml, read_text
 
+PARTS_OF_A_SEARCH = {"settings", "space", "config"}
+"""Keys of a file that holds all of a search, for people: `settings.yaml`, `--print-config`."""
+
 
 def assign(tree: dict[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `tree` with the value at each path replaced.
@@ -98,6 +101,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError([f"{path}: a mapping of keys to values must stand here, but got {type(tree).__name__}"])
     return tree
+
+
+def read_part_of(path: Path, part: str) -> dict[str, Any]:
+    """The mapping in a YAML file; of one that holds all of a search, as `--print-config` prints it, the part asked for.
+
+    Raises:
+        ConfigError: as `read_yaml`.
+    """
+    tree = read_yaml(path)
+    if tree.keys() != PARTS_OF_A_SEARCH:
+        return tree
+    inner = tree[part]
+    if not isinstance(inner, dict):
+        raise ConfigError([f"{path}: {part}: a mapping of keys to values must stand here, but got {type(inner).__name__}"])
+    return inner
 
 
 def lines_of(path: Path) -> dict[str, int]:

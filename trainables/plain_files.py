@@ -119,11 +119,6 @@ def read_text(path: Path, max_bytes: int = MAX_YAML_BYTES) -> str:
     return raw.decode("utf-8")
 
 
-def visible(text: str) -> str:
-    """A text whose control characters are shown by their numbers: one that others wrote could write over the terminal's lines."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
 def parse_json(text: str) -> Any:
     """The plain values in a JSON text.
 

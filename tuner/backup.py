@@ -25,12 +25,11 @@ from trainables.background import in_background
 from trainables.checkpoints import sync_path
 from trainables.files import write_atomically
 from tuner.ledger import first_line
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE
 from tuner.ledger_rows import ENDED, Rows, only_reading, read_ids, read_states, read_trial, state_of
 from tuner.records import TrialRecord
 from tuner.search_folder import trial_folder
-from tuner.stores import LEDGER_FILE
 
-BACKUP_FILE = "study.backup.db"
 RECORD_FILE = "record.json"
 SEALS = "seals"
 _ASIDE = ".study.backup.db.aside"

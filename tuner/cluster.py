@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from trainables.parts import Problems
+from tuner.console import errors_console
 from tuner.processes import is_alive
 from tuner.settings import SearchSettings
 
@@ -63,7 +63,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray 
         if tree is not None:
             problems.add(*(f"{file}: {problem}" for problem in problems_of(tree)))
     if problems:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        errors = errors_console()
         for problem in problems.sentences:
             errors.print(problem)
         raise typer.Exit(EXIT_MISTAKE)

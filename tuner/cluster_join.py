@@ -64,17 +64,16 @@ class Cluster:
         return f"{'1 node' if len(self.nodes) == 1 else f'{len(self.nodes)} nodes'}: {nodes}"
 
 
-def _resources(num_cpus: float, num_gpus: float) -> str:
-    return f"{num_cpus:g} CPU{'' if num_cpus == 1 else 's'}" + (
-        f", {num_gpus:g} GPU{'' if num_gpus == 1 else 's'}" if num_gpus else ""
-    )
+def _resources(num_cpus: float, num_gpus: float, link: str = ", ") -> str:
+    cpus = f"{num_cpus:g} CPU{'' if num_cpus == 1 else 's'}"
+    return f"{cpus}{link}{num_gpus:g} GPU{'' if num_gpus <= 1 else 's'}" if num_gpus else cpus
 
 
 def describe_trial(settings: SearchSettings) -> str:
     """What each trial has of a machine, in words."""
     sharing = math.floor(1 / settings.gpus_per_trial + 1e-9) if 0 < settings.gpus_per_trial < 1 else 1
-    shared = f" ({sharing} share one)" if sharing > 1 else ""
-    return f"each trial has {_resources(settings.cpus_per_trial, settings.gpus_per_trial)}{shared}"
+    shared = f" ({sharing} trials a GPU)" if sharing > 1 else ""
+    return f"each trial has {_resources(settings.cpus_per_trial, settings.gpus_per_trial, ' and ')}{shared}"
 
 
 def find_cluster(address: str) -> Cluster:

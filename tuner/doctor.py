@@ -15,18 +15,17 @@ from typing import Annotated
 import typer
 
 from trainables.parts import ConfigError
-from trainables.plain_files import visible
 from trainables.storage import StorageError, shown
-from tuner.backup import BACKUP_FILE
+from tuner.console import visible
 from tuner.inspection import Finding, walk
 from tuner.kept_files import damaged, missing
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError, has_study
 from tuner.mirror_process import LOG_FILE, last_line, sync_command
 from tuner.recovery import plan_repair, problems_of_store
 from tuner.search_folder import TRIALS, is_live, resume_command, trial_folder
 from tuner.settings import SearchSettings
 from tuner.stored_trials import search_place, stored_trial
-from tuner.stores import LEDGER_FILE, has_study
 from tuner.wal import problem_of_log
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
@@ -222,7 +221,7 @@ def main(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of t
     try:
         findings = examine(folder)
     except LedgerError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(visible(str(error)), err=True)
         raise typer.Exit(EXIT_MISTAKE) from None
     for finding in findings:
         line = f"to do: {finding.seen}: {finding.to_do}" if finding.to_do else f"well:  {finding.seen}"

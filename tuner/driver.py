@@ -3,7 +3,7 @@
 import contextlib
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,17 +20,18 @@ from tuner import search_folder
 from tuner.backup import SEALS, Keeper, seals
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
+from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best
 from tuner.housekeeping import Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
-from tuner.progress import Progress, SteadyConsole, Tally
+from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
-from tuner.room import Room, check_room
+from tuner.room import Room, check_room, describe_need
 from tuner.samplers import grid_points
 from tuner.search_plan import SearchPlan
 from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
@@ -96,10 +97,11 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                     quiet=quiet,
                     way_on=way_on,
                 )
-                num_left = _num_unfinished(ledger, plan)
+                records = ledger.records()
+                num_left, has_score = _num_unfinished(records, plan), bool(rank(records))
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
-                code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder)
+                code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
                 keeper.close()
             except BaseException as error:
@@ -108,12 +110,12 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
             mirrored = mirror.close(patience)
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
-        has_best = interrupted and bool(rank(ledger.records()))
+        has_best = interrupted and has_score
         things = _where_things_are(folder, plan, num_left, way_on, interrupted=interrupted, has_best=has_best)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *filter(None, [keeper.problem, untidy])]
         for line in [*exported, *warnings, *things]:
             console.print(line, markup=False, soft_wrap=True)
-        too_early = num_left > 0 and not rank(ledger.records())  # the time was up before the first report: no failure
+        too_early = num_left > 0 and not has_score  # the time was up before the first report: no failure
         return EXIT_DONE if too_early and code == EXIT_FAILED else code
 
 
@@ -124,7 +126,7 @@ def _end_badly(ledger: Ledger, folder: Path, mirror: MirrorProcess, error: BaseE
     mirror.close(_HURRIED_SECONDS)
     if isinstance(error, KeyboardInterrupt):
         raise error
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    errors = errors_console()
     if is_disk_full(error):
         errors.print(f"the disk is full: {_told_by(error, is_disk_full)}")
         errors.print(f"nothing is lost; make room, then go on with: {way_on}")
@@ -226,9 +228,10 @@ def _search(
     )
     ledger.set_header("rungs", list(referee.rung_reports))
     ledger.set_header("slots", slots)
+    records = ledger.records()
     progress = Progress(
         folder.name,
-        _tally(ledger, plan, referee),
+        _tally(records, plan, referee),
         referee.rungs.table,
         console,
         quiet=quiet,
@@ -238,7 +241,7 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, ledger.records(), plan.settings.keep_models, stored)]
+    listeners += [progress, keeper, Sweeper(folder, records, plan.settings.keep_models, stored)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
@@ -263,7 +266,7 @@ def _search(
     return interrupts.requested
 
 
-def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
+def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
     tally = Tally(
         num_trials=plan.settings.trials,
         num_reports=plan.base.num_reports,
@@ -271,23 +274,22 @@ def _tally(ledger: Ledger, plan: SearchPlan, referee: Referee) -> Tally:
         reduction_factor=plan.settings.reduction_factor,
         rung_reports=referee.rung_reports,
     )
-    for record in ledger.records():
+    for record in records:
         tally.take_in(record)
     return tally
 
 
-def _num_unfinished(ledger: Ledger, plan: SearchPlan) -> int:
-    records = ledger.records()
+def _num_unfinished(records: Sequence[TrialRecord], plan: SearchPlan) -> int:
     return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
 
 
-def _export(ledger: Ledger, folder: Path) -> tuple[int, list[str]]:
+def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list[str]]:
     """Exports the best so far; exit code, and what to say of it."""
     lines: list[str] = []
     try:
         best, record = export_best(folder, ledger=ledger, say=lines.append)
     except (ValueError, OSError) as error:
-        again = [f"try again     python -m tuner.export {quote(str(folder))}"] if rank(ledger.records()) else []
+        again = [f"try again     python -m tuner.export {quote(str(folder))}"] if has_score else []
         code = EXIT_DISK_FULL if is_disk_full(error) or is_storage_gone(error) else EXIT_FAILED
         return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
@@ -315,6 +317,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
+        describe_need(folder, plan.most_bytes(slots)),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
     ]

@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from typer import Argument, Option
 
 from trainables.background import in_background
@@ -32,6 +31,7 @@ from trainables.secrecy import keep_files_private
 from trainables.storage import DamagedError
 from trainables.threads import torch_threads
 from tuner import search_folder
+from tuner.console import errors_console, visible_lines
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
 from tuner.ledger import Ledger
@@ -256,9 +256,9 @@ def main(  # noqa: PLR0917 - a command line
         _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data)
         said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
     except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(str(error))
+        errors_console().print(str(error))
         raise typer.Exit(2) from None
-    typer.echo(said)
+    typer.echo(visible_lines(said))
 
 
 def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None) -> None:

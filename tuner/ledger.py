@@ -36,9 +36,10 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.drawing import draw
 from tuner.lease import Holder, Lease, holder_of
+from tuner.ledger_places import LedgerError, has_study
 from tuner.ledger_values import check_header, check_trial
 from tuner.records import Ending, Reason, Report, State, TrialRecord
-from tuner.stores import LEDGER_FILE, create_study, engine_of, has_study, open_study, snapshot
+from tuner.stores import create_study, engine_of, open_study, snapshot
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
 
 _REPORT_PREFIX = "report:"
@@ -50,10 +51,6 @@ _TOLD: dict[Ending, TrialState] = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-
-class LedgerError(ValueError):
-    """The folder or the store holds no search that can be read; the message says what is there instead."""
 
 
 class Ledger:
@@ -97,10 +94,10 @@ class Ledger:
         Raises:
             LedgerError: no ledger there, or none that can be read.
         """
-        if not has_study(folder):
-            raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
         try:
             return cls(open_study(folder))
+        except LedgerError:
+            raise
         except Exception as error:
             raise LedgerError(f"{folder}: no ledger that can be read: {first_line(error)}") from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from trainables.plain_files import visible
+from tuner.console import visible
 from tuner.ledger import first_line
 
 LOG_FILE = "mirror.log"

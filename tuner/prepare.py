@@ -16,11 +16,10 @@ from trainables.inputs import absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import parse_assignments
 from trainables.tasks import CS224N
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger_places import LedgerError, check_ledger_url
 from tuner.search_plan import OWNED_PATHS, SearchPlan, base_config, check_unchanged, open_or_look, plan_of
 from tuner.settings import SearchSettings, parse_tracking_uri
 from tuner.stored_trials import check_storage
-from tuner.stores import check_ledger_url
 from tuner.study_plan import prepare_study, resumed_study
 
 _NOT_BY_HAND = ("seed", "num_threads")
@@ -144,6 +143,8 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
         DataChangedError: the data are not what they were; names each file.
         ConfigError: every other mistake.
     """
+    from tuner.ledger import Ledger  # Optuna: a new search that is refused needs none
+
     header = Ledger.open(folder).header
     missing = [key for key in ("settings", "space", "base", "data_hashes") if key not in header]
     if missing:

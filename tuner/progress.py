@@ -3,7 +3,6 @@
 Fed by the referee's events; it never asks the ledger anything and may not disturb the search.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.config import tasks_of
+from tuner.console import visible
 from tuner.records import Report, TrialRecord, rank
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
@@ -97,15 +97,6 @@ class Tally:
         return expected * self.full_budget / self.num_reports
 
 
-class SteadyConsole(Console):
-    """A console whose reader may leave: rich would end the process, this one says no more and lets the search go on."""
-
-    def on_broken_pipe(self) -> None:
-        """Sends to nowhere what is still to be said."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-
-
 class Progress:
     """Shows a search; a context manager, and a listener for the referee.
 
@@ -150,7 +141,7 @@ class Progress:
         self._first_event = self._first_event or time.monotonic()
         self.tally.note(event, record)
         if not self._is_live and not self._quiet:
-            line = describe_event(event, record, self.tally.num_reports)
+            line = visible(describe_event(event, record, self.tally.num_reports))
             self._console.print(f"{_clock(self.elapsed_seconds)}  {line}", markup=False, highlight=False, soft_wrap=True)
 
     @property

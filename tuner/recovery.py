@@ -19,8 +19,9 @@ from typing import Any
 from trainables.checkpoints import link_or_copy, newest_good, sync_path
 from trainables.paths import read_yaml
 from trainables.plain_files import read_json
-from tuner.backup import BACKUP_FILE, SEALS, RecordError, broken_seals, copy_store, read_record
-from tuner.ledger import LedgerError, first_line
+from tuner.backup import SEALS, RecordError, broken_seals, copy_store, read_record
+from tuner.ledger import first_line
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.ledger_rows import (
     ENDED,
     HEAD,
@@ -42,11 +43,10 @@ from tuner.ledger_rows import (
     writing,
 )
 from tuner.search_folder import TRIALS, trial_folder
-from tuner.stores import LEDGER_FILE
+from tuner.settings import WITHOUT_LOST
 from tuner.wal import problem_of_log
 
 RESTORATIONS = "restorations"
-WITHOUT_LOST = "--without-lost-trials"
 _ASIDE = ".study.db.restored"
 _LOG, _INDEX = f"{LEDGER_FILE}-wal", f"{LEDGER_FILE}-shm"
 _NEEDED = ("settings", "space", "base", "data_hashes")

@@ -3,6 +3,7 @@
 Ray, SQLite and whatever else writes meet a full disk each in their own way, and not all of them say so.
 """
 
+import contextlib
 import errno
 import os
 import time
@@ -76,6 +77,27 @@ def most_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slot
     """
     of_a_running_one = (KEPT_CHECKPOINTS + 1) * checkpoint_bytes + 2 * model_bytes
     return slots * of_a_running_one + (keep_models + 1) * model_bytes + num_trials * TEXT_BYTES
+
+
+def used_bytes(folder: Path) -> int:
+    """What lies below a folder; each file once, however many names it has."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+            stat = path.lstat()
+            sizes[stat.st_dev, stat.st_ino] = stat.st_blocks * 512
+    return sum(sizes.values())
+
+
+def describe_need(folder: Path, most: int) -> str:
+    """What a search takes on the disk at most, beside what is free there, in words."""
+    free = free_bytes(folder)
+    too_little = "; a full disk ends the search with exit code 4" if free + used_bytes(folder) < most else ""
+    return f"on disk at most {_in_words(most)} (trials and ledger); {_in_words(free)} are free{too_little}"
+
+
+def _in_words(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def free_bytes(folder: Path) -> int:

@@ -23,15 +23,13 @@ from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.secrecy import keep_files_private
 from tuner import search_folder
-from tuner.backup import BACKUP_FILE
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
+from tuner.console import errors_console, visible_lines
 from tuner.interrupts import EXIT_INTERRUPTED
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.recovery import WITHOUT_LOST, recover
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
-from tuner.settings import parse_duration, parse_num_trials
-from tuner.stores import LEDGER_FILE
+from tuner.settings import WITHOUT_LOST, parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
 _FIXED_ONCE_BEGUN = {
@@ -72,7 +70,7 @@ def main(  # noqa: PLR0917 - a command line
     resume: Annotated[Path | None, Option(help="folder of a search to go on with")] = None,
     trials: Annotated[str | None, Option(help="trials in all, or +N to add N to a search that is resumed [12]")] = None,
     space: Annotated[
-        str | None, Option(help="name of a space, or a YAML file with one [leaderboard; basics for other tasks]")
+        str | None, Option(help="a space's name, a YAML file with one, or --print-config's [leaderboard; basics for other tasks]")
     ] = None,
     study: Annotated[
         str | None, Option(help="train the rows of a paper's table, each in full; python -m search_spaces.list names them")
@@ -96,7 +94,9 @@ def main(  # noqa: PLR0917 - a command line
         str | None, Option(help="auto: join the Ray cluster that runs here, HOST:PORT: that one [start Ray on this machine]")
     ] = None,
     seed: Annotated[int | None, Option(help="of the searcher and of the trials' own seeds [0]")] = None,
-    config: Annotated[Path | None, Option(help="YAML file with the config under all trials")] = None,
+    config: Annotated[
+        Path | None, Option(help="YAML file with the config under all trials, or what --print-config printed")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         Option("--set", help="PATH=VALUE in it, such as optimizer.lr=3e-5; then it does not vary"),
@@ -111,18 +111,21 @@ def main(  # noqa: PLR0917 - a command line
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
     ] = False,
     print_config: Annotated[
-        bool, Option("--print-config", help="print settings, space and config as YAML, start nothing")
+        bool,
+        Option("--print-config", help="print settings, space and config as YAML (--config and --space read it), start nothing"),
     ] = False,
     quiet: Annotated[bool, Option("--quiet", "-q", help="no progress, only the result")] = False,
 ) -> None:
     """Takes the command line apart, looks at everything, then searches."""
     given = {key: value for key, value in locals().items() if value is not None}
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors = errors_console()
     try:
         folder, plan, cluster = _look_at(given)
     except DataChangedError as error:
         raise typer.Exit(_complain(errors, error, EXIT_DATA_CHANGED)) from None
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if not (isinstance(error, ValueError | OSError) or is_disk_full(error)):
+            raise
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
         typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
@@ -134,13 +137,10 @@ def main(  # noqa: PLR0917 - a command line
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: {search_folder.resume_command(folder, joins=cluster is not None)}")
         code = EXIT_INTERRUPTED
-    except (ConfigError, LedgerError) as error:
-        code = _complain(errors, error, EXIT_MISTAKE)
     except Exception as error:
-        if not is_disk_full(error):
+        if not (isinstance(error, ConfigError | LedgerError) or is_disk_full(error)):
             raise
-        errors.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
-        code = EXIT_DISK_FULL
+        code = _complain(errors, error, EXIT_MISTAKE)
     raise typer.Exit(code)
 
 
@@ -201,9 +201,11 @@ def _recover(folder: Path, *, without_lost: bool) -> None:
     """
     if not any((folder / name).exists() for name in (LEDGER_FILE, BACKUP_FILE)):
         return
+    from tuner.recovery import recover  # Optuna: seconds, where a machine is busy
+
     with search_folder.locked(folder):
         for line in recover(folder, without_lost=without_lost):
-            typer.echo(f"restored: {line}", err=True)
+            typer.echo(visible_lines(f"restored: {line}"), err=True)
 
 
 def _misplaced(given: Mapping[str, Any]) -> list[str]:
@@ -220,6 +222,8 @@ def _misplaced(given: Mapping[str, Any]) -> list[str]:
 def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
+    from tuner.ledger import Ledger
+
     before = Ledger.open(given["resume"]).header.get("settings", {})
     search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None
@@ -234,8 +238,10 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
 
 
 def _complain(console: Console, error: Exception, code: int) -> int:
+    if is_disk_full(error):
+        console.print(f"the disk is full, nothing was started: {' '.join(str(error).split())[:300]}")
+        return EXIT_DISK_FULL
     problems = sentences_of(error)
-    code = EXIT_DISK_FULL if is_disk_full(error) else code
     console.print("Nothing was started:" if len(problems) == 1 else f"Nothing was started, for {len(problems)} reasons:")
     for problem in problems:
         console.print(f"  {problem}")

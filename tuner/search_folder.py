@@ -12,8 +12,7 @@ from filelock import FileLock, Timeout
 
 from trainables import teacher_files
 from trainables.parts import ConfigError
-from tuner.ledger import Ledger, LedgerError
-from tuner.stores import POINTER_FILE, has_study
+from tuner.ledger_places import POINTER_FILE, LedgerError, has_study
 
 RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
@@ -103,9 +102,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 def is_live(folder: Path) -> bool:
     """Whether a driver is at work on the search in `folder`, here or, where a database holds the ledger, elsewhere."""
-    with contextlib.suppress(LedgerError):
-        if (folder / POINTER_FILE).exists() and Ledger.open(folder).holder is not None:
-            return True
+    if (folder / POINTER_FILE).exists():
+        from tuner.ledger import Ledger  # Optuna: most that ask for a folder's files open no ledger
+
+        with contextlib.suppress(LedgerError):
+            if Ledger.open(folder).holder is not None:
+                return True
     if not (folder / LOCK_FILE).exists():
         return False
     try:

@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.domains import Value
 from search_spaces.space import GRID_POINTS, Space
+from search_spaces.study import StudySpace
 from trainables.config import TrialConfig
 from trainables.config_parts import SAMPLE_SOURCE
-from trainables.data.reading import load_rows
+from trainables.data.reading import look_at_rows
 from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
+from trainables.sizes import most_checkpoint_bytes, most_model_bytes
+from tuner.room import most_bytes
 from tuner.settings import SearchSettings
 
 SAMPLE_BUDGET = 630
@@ -48,6 +52,7 @@ class SearchPlan:
         num_rows: task -> training rows.
         encoder_sha256: of the encoder's weights.
         fixed: paths that were set by hand; they never vary, in no space.
+        model_bytes, checkpoint_bytes: of the largest trial, at most (`trainables.sizes`).
     """
 
     settings: SearchSettings
@@ -58,6 +63,18 @@ class SearchPlan:
     num_rows: dict[str, int]
     encoder_sha256: str
     fixed: tuple[str, ...] = ()
+    model_bytes: int = 0
+    checkpoint_bytes: int = 0
+
+    def most_bytes(self, slots: int) -> int:
+        """What trials and ledger take at most with so many trials at once (`tuner.room`)."""
+        return most_bytes(
+            model_bytes=self.model_bytes,
+            checkpoint_bytes=self.checkpoint_bytes,
+            num_trials=self.settings.trials,
+            slots=slots,
+            keep_models=self.settings.keep_models,
+        )
 
     def header(self) -> dict[str, Any]:
         """What the ledger holds of it."""
@@ -97,7 +114,7 @@ def open_or_look(config: TrialConfig, problems: Problems) -> Inputs:
     """
     if problems:
         problems.attempt(lambda: find_encoder(config.encoder.name))
-        problems.attempt(lambda: load_rows(config.data, config.tasks))
+        problems.attempt(lambda: look_at_rows(config.data, config.tasks))
     inputs = None if problems else problems.attempt(lambda: open_inputs(config))
     problems.raise_any()
     assert inputs is not None
@@ -132,6 +149,7 @@ def _capped_at_grid(settings: SearchSettings, space: Space, base: TrialConfig) -
 
 def plan_of(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple[str, ...]) -> SearchPlan:
     """The plan over inputs that were opened; `fixed` are the paths set by hand."""
+    model_bytes, checkpoint_bytes = _most_trial_bytes(space, inputs)
     return SearchPlan(
         settings=_capped_at_grid(settings, space, inputs.config),
         space=space,
@@ -141,4 +159,16 @@ def plan_of(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple
         num_rows={task: inputs.store.table(task, "train").num_rows for task in inputs.config.tasks.names},
         encoder_sha256=inputs.files.weights_sha256,
         fixed=fixed,
+        model_bytes=model_bytes,
+        checkpoint_bytes=checkpoint_bytes,
     )
+
+
+def _most_trial_bytes(space: Space, inputs: Inputs) -> tuple[int, int]:
+    """Bytes of the largest model and the largest checkpoint that a trial of this space may have, at most."""
+    varying: dict[str, list[Value]] = {}
+    for dimension in space.dimensions:
+        varying.setdefault(dimension.path, []).extend(dimension.domain.grid(2))
+    configs = [config for _, config in space.configs(inputs.config)] if isinstance(space, StudySpace) else [inputs.config]
+    models = (most_model_bytes(config, inputs.files, varying) for config in configs)
+    return max(models), max(most_checkpoint_bytes(config, inputs.files, varying) for config in configs)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import sqlalchemy
 from pydantic import Field
 
 from trainables.parts import ConfigError, Part, parse_part
@@ -16,6 +15,7 @@ _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
 _DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
 PASSWORD_IN_URL = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
 _SQLITE = "sqlite:///"
+WITHOUT_LOST = "--without-lost-trials"
 
 
 class SearchSettings(Part):
@@ -118,6 +118,8 @@ def sqlite_url(file: Path) -> str:
 
     Not quoted elsewhere: MLflow makes the folder that stands in the URL without reading it as one.
     """
+    import sqlalchemy  # most command lines name no store
+
     plain = f"{_SQLITE}{file}"
     if sqlalchemy.make_url(plain).database == str(file):
         return plain
@@ -125,6 +127,8 @@ def sqlite_url(file: Path) -> str:
 
 
 def _sqlite_file(uri: str) -> Path:
+    import sqlalchemy
+
     url = sqlalchemy.make_url(uri)
     if url.query or url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
         raise ConfigError(

@@ -12,12 +12,15 @@ import secrets
 import threading
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from trainables.parts import ConfigError
 from trainables.storage import Storage, StorageError, below, check_storage_uri, shown
 from trainables.stored_trial import CHECKPOINTS, LOG, StoredTrial
-from tuner.ledger import Ledger
 from tuner.search_folder import BEST, TRIALS, trial_folder
+
+if TYPE_CHECKING:
+    from tuner.ledger import Ledger
 
 CLAIM, NEXT_CLAIM, PLACE = "storage_claim", "storage_next_claim", "storage_place"
 """Keys of the ledger's header: what the driver last wrote into the claim, what it is about to write, the search's own folder."""
@@ -70,7 +73,7 @@ def new_place(name: str, id_: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}-{id_[:8]}"
 
 
-def claim(ledger: Ledger, storage: str) -> None:
+def claim(ledger: "Ledger", storage: str) -> None:
     """Makes this search the one that goes on with its place in a storage.
 
     A copy of its folder has the same place; were both to go on, each would take the other's trials for its own.  So whoever goes

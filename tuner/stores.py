@@ -5,9 +5,7 @@ searches: each is a study of its own, named by the search's id.  Whoever has the
 """
 
 import contextlib
-import importlib.util
 import json
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,23 +13,13 @@ from pathlib import Path
 import optuna
 import sqlalchemy as sa
 
-from trainables.parts import ConfigError
 from trainables.plain_files import read_json
-from trainables.secrecy import holds_credentials
-from tuner.settings import PASSWORD_IN_URL, sqlite_url
+from tuner.ledger_places import CONNECT_SECONDS, LEDGER_FILE, POINTER_FILE, LedgerError, parse_ledger_url, with_client
+from tuner.settings import sqlite_url
 
-LEDGER_FILE = "study.db"
-POINTER_FILE = "ledger.json"
 _STUDY_NAME = "tritune"
-_POSTGRESQL = re.compile(r"postgresql://\S+")
-_CONNECT_SECONDS = 10
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def has_study(folder: Path) -> bool:
-    """Whether a search stands in `folder`, as far as its files tell."""
-    return any((folder / name).exists() for name in (LEDGER_FILE, POINTER_FILE))
 
 
 def create_study(folder: Path, url: str | None = None, name: str = "") -> optuna.Study:
@@ -56,7 +44,7 @@ def open_study(folder: Path) -> optuna.Study:
     """The study of the search in `folder`.
 
     Raises:
-        LookupError: none stands there.
+        LedgerError: none stands there.
         Exception: whatever the store raises that cannot be read.
     """
     path, pointer = folder / LEDGER_FILE, folder / POINTER_FILE
@@ -64,7 +52,7 @@ def open_study(folder: Path) -> optuna.Study:
         _look_for_study(path)
         return optuna.load_study(storage=_sqlite(path), study_name=_STUDY_NAME)
     if not pointer.is_file():
-        raise LookupError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+        raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
     named: Mapping[str, str] = read_json(pointer)
     return optuna.load_study(storage=_postgresql(parse_ledger_url(named["url"])), study_name=named["study"])
 
@@ -88,44 +76,9 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def parse_ledger_url(text: str) -> str:
-    """The URL of a database for ledgers, `postgresql://[USER@]HOST[:PORT]/DATABASE`.
-
-    Raises:
-        ConfigError: another kind of address, or one with a password in it: it is written into files and shown.
-    """
-    if PASSWORD_IN_URL.search(text.partition("://")[2] or text) or holds_credentials(text):
-        raise ConfigError(["--ledger: a password must not stand in it; put it into ~/.pgpass, or PGPASSWORD"])
-    if not _POSTGRESQL.fullmatch(text):
-        raise ConfigError([f"--ledger: postgresql://[USER@]HOST[:PORT]/DATABASE must be given, but got {text!r}"])
-    return text
-
-
-def check_ledger_url(text: str) -> str:
-    """The same, of a database that answers.
-
-    Raises:
-        ConfigError: as `parse_ledger_url`; the client library is not installed; the database does not answer, or lets us not in.
-    """
-    url = parse_ledger_url(text)
-    if importlib.util.find_spec("psycopg") is None:
-        raise ConfigError(["--ledger: PostgreSQL needs its client: pip install 'tritune[postgresql]'"])
-    engine = sa.create_engine(_with_client(url), connect_args={"connect_timeout": _CONNECT_SECONDS}, poolclass=sa.NullPool)
-    try:
-        with engine.connect():
-            return url
-    except sa.exc.SQLAlchemyError as error:
-        why = " ".join(str(getattr(error, "orig", error)).split())[:300]
-        raise ConfigError([f"--ledger: {url} cannot be used: {why}"]) from None
-
-
-def _with_client(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
 def _postgresql(url: str) -> optuna.storages.RDBStorage:
-    arguments = {"connect_args": {"connect_timeout": _CONNECT_SECONDS}, "pool_pre_ping": True}
-    return optuna.storages.RDBStorage(_unformatted(_with_client(url)), engine_kwargs=arguments, skip_compatibility_check=False)
+    arguments = {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
+    return optuna.storages.RDBStorage(_unformatted(with_client(url)), engine_kwargs=arguments, skip_compatibility_check=False)
 
 
 def _sqlite(path: Path) -> optuna.storages.RDBStorage:

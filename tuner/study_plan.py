@@ -11,7 +11,7 @@ from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
 from trainables.inputs import Inputs, absolute_settings, open_inputs
 from trainables.parts import ConfigError, Problems
-from trainables.paths import read_yaml
+from trainables.paths import read_part_of
 from tuner.search_plan import OWNED_PATHS, SearchPlan, base_config, check_unchanged, open_or_look, plan_of
 from tuner.settings import SearchSettings
 
@@ -33,7 +33,7 @@ def prepare_study(
     """
     study = problems.attempt(lambda: find_study(str(settings.study), settings.rows))
     tasks = {} if study is None else {"tasks": study.tasks}
-    start = problems.attempt(lambda: TrialConfig.parse({**(read_yaml(config_file) if config_file else {}), **tasks}))
+    start = problems.attempt(lambda: TrialConfig.parse({**(read_part_of(config_file, "config") if config_file else {}), **tasks}))
     owned = {path: value for path, value in by_hand.items() if path in OWNED_PATHS}
     under = {} if study is None else study.settings
     base = problems.attempt(lambda: base_config((start or TrialConfig()).override(under), owned, data, settings))

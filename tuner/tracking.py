@@ -26,14 +26,15 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
-from tuner.ledger import Ledger, LedgerError, first_line
+from tuner.console import visible_lines
+from tuner.ledger import Ledger, first_line
+from tuner.ledger_places import LedgerError, has_study
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
 from tuner.search_folder import RUNS, check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
-from tuner.stores import has_study
 from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
 __all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
@@ -380,7 +381,7 @@ def _summary(mirror: Mirror) -> str:
 
 
 def _failure(message: str, code: int) -> typer.Exit:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(visible_lines(f"error: {message}"), err=True)
     return typer.Exit(code)
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from trainables.data.sample import make_sample
 from trainables.tasks import CS224N
-from tuner.ledger import Ledger, LedgerError, TrialRecord
+from tuner.ledger import Ledger, TrialRecord
+from tuner.ledger_places import LedgerError
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = {"train": 120, "dev": 40, "test": 10}

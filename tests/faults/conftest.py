@@ -1,7 +1,12 @@
-"""The scorecard's rows: what each test fills in, shown as one table at the end."""
+"""The scorecard's rows: what each test fills in, shown as one table at the end.
+
+A test fills in a row in one of two ways.  Under the marker `row(number, title, recovered="")` each test that is run is a run of
+the row and each that fails a failure, together with all tests of that number and title; `shared_row` is for its seconds and
+notes.  Or it makes a row of its own by the fixture `row`, and counts for itself.
+"""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from tests.faults import processes
 from tests.faults.scorecard import Row, markdown, write
 
 _ROWS = pytest.StashKey[list[Row]]()
+_OWN_ROWS = pytest.StashKey[list[Row]]()
 ROW_SECONDS = 3 * 3600
 """A hung row ends some time; nothing here is a matter of speed."""
 
@@ -19,15 +25,61 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ROWS] = []
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = []
     for item in items:
-        if item.get_closest_marker("faults"):
+        if marker := item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.timeout(ROW_SECONDS))
+            if config.getoption("--runfaults") == "quick" and not marker.kwargs.get("quick", True):
+                left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if item.config.getoption("--runfaults"):
+        _fill_in(item, report)
+    return report
+
+
+def _fill_in(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Counts one phase of a test in its row; a test that fails leaves no row of its own without a failure."""
+    own = item.stash.get(_OWN_ROWS, [])
+    filled = own[-1] if own else _shared_row(item)
+    if filled is None:
+        return
+    if not own and report.when == "call" and not report.skipped:
+        filled.runs += 1
+    if report.skipped:
+        filled.notes.append(f"{item.name} was skipped: {report.longrepr[-1] if isinstance(report.longrepr, tuple) else ''}")
+    if report.failed and not (own and filled.failures):
+        filled.failures.append(f"{item.name}: {_sentence(report)}")
+
+
+def _sentence(report: pytest.TestReport) -> str:
+    """What a failure comes to, on one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash else str(report.longrepr)
+    return " ".join(text.split("\n", 1)[0].split())[:300]
+
+
+def _shared_row(item: pytest.Item) -> Row | None:
+    """The row that a test's marker names, with all others of its number and title; None where it has no marker."""
+    marker = item.get_closest_marker("row")
+    if marker is None:
+        return None
+    made = Row(*marker.args, **marker.kwargs)
+    rows = item.config.stash[_ROWS]
+    if (found := next((row for row in rows if (row.number, row.title) == (made.number, made.title)), None)) is None:
+        rows.append(found := made)
+    return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash[_ROWS]
-    if not rows:
+    if not rows or not config.getoption("--runfaults"):
         return
     terminalreporter.section("scorecard")
     terminalreporter.write(markdown(rows))
@@ -37,14 +89,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Callable[..., Row]:
-    """Makes the row of the scorecard that a test fills in."""
+    """Makes a row of the scorecard that a test fills in by itself."""
 
     def make(number: int, title: str, recovered: str = "") -> Row:
         made = Row(number, title, recovered)
         request.config.stash[_ROWS].append(made)
+        request.node.stash.setdefault(_OWN_ROWS, []).append(made)
         return made
 
     return make
+
+
+@pytest.fixture
+def shared_row(request: pytest.FixtureRequest) -> Row:
+    """The row that a test's marker names, for its seconds and notes."""
+    found = _shared_row(request.node)
+    assert found is not None, "wants the marker `row`"
+    return found
 
 
 @pytest.fixture

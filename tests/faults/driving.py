@@ -14,14 +14,15 @@ from pathlib import Path
 from tests.end_to_end.conftest import QUICK, Bench
 from tests.faults.ledger_check import LOG, TRIALS, Observer, read_log
 from tests.faults.processes import MARK
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord
 
 NAME = "s"
 FOLDER = f"runs/{NAME}"
 END_SECONDS = 900.0
 _POLL_SECONDS = 0.02
-CURVE_TOLERANCE = 1e-6
+_CURVE_TOLERANCE = 1e-6
 
 
 def mark_of(bench: Bench) -> str:
@@ -131,7 +132,7 @@ def redone_whole(bench: Bench) -> dict[int, int]:
     return {number: read_log(folder, number).num_redone for number in numbers}
 
 
-def curves(found: list[TrialRecord]) -> dict[tuple[int, int, str], float]:
+def _curves(found: list[TrialRecord]) -> dict[tuple[int, int, str], float]:
     """All numbers of all reports but those of the clock: (trial, report, key) -> value."""
     return {
         (record.number, int(report["report"]), key): float(value)
@@ -142,12 +143,13 @@ def curves(found: list[TrialRecord]) -> dict[tuple[int, int, str], float]:
     }
 
 
-def apart(found: dict[tuple[int, int, str], float], wanted: dict[tuple[int, int, str], float]) -> list[str]:
-    """What is missing in one search's `curves`, or is not as in another's, which was not interrupted."""
-    lacking = Counter(trial for trial, report, key in wanted if (trial, report, key) not in found)
+def apart(found: list[TrialRecord], wanted: list[TrialRecord]) -> list[str]:
+    """Where trials came to other numbers than undisturbed."""
+    curves, undisturbed = _curves(found), _curves(wanted)
+    lacking = Counter(trial for trial, report, key in undisturbed if (trial, report, key) not in curves)
     missing = [f"trial {trial}: {count} numbers of its reports are missing" for trial, count in lacking.items()]
     return missing + [
-        f"trial {trial} report {report}: {key} is {value}, uninterrupted it was {wanted.get((trial, report, key))}"
-        for (trial, report, key), value in found.items()
-        if not abs(value - wanted.get((trial, report, key), float("nan"))) <= CURVE_TOLERANCE
+        f"trial {trial} report {report}: {key} is {value}, undisturbed it was {undisturbed.get((trial, report, key))}"
+        for (trial, report, key), value in curves.items()
+        if not abs(value - undisturbed.get((trial, report, key), float("nan"))) <= _CURVE_TOLERANCE
     ]

@@ -2,9 +2,12 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 HEADINGS = ("row", "what is done", "runs", "failures", "recovered in s, median", "worst", "intervals redone, median", "worst")
 
@@ -39,6 +42,12 @@ class Row:
         title = f"{self.title} ({self.recovered})" if self.recovered else self.title
         figures = [*_middle_and_worst(seconds, ".1f"), *_middle_and_worst(redone, ".2f")]
         return (str(self.number), title, str(self.runs), str(len(self.failures)), *figures)
+
+
+def first_if_quick(names: Iterable[str]) -> list[Any]:
+    """Names to run a test with: the first in both sets, the others in the full one alone."""
+    first, *others = names
+    return [first, *(pytest.param(name, marks=pytest.mark.faults(quick=False)) for name in others)]
 
 
 def markdown(rows: Sequence[Row]) -> str:

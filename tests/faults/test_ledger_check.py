@@ -2,13 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.ledger_check import LEDGER, Event, Observer, differences, invented, problems_of, read_events, read_log
-from tests.faults.scorecard import Row, markdown, write
 
 _TABLES = """
 CREATE TABLE trials (trial_id INTEGER PRIMARY KEY, number INTEGER, state TEXT);
@@ -101,22 +99,3 @@ def test_reports_that_were_trained_twice_are_counted(search: Path) -> None:
 def test_differences_are_of_what_was_seen_alone() -> None:
     one, other = Event("ask", 0, "config"), Event("ask", 1, "config")
     assert differences({one: "1"}, {one: "1", other: "2"}) == []
-
-
-def test_scorecard_says_failures_and_figures(tmp_path: Path) -> None:
-    rows = [
-        Row(4, "workers", "to the next report", 2, [], [2.0, 4.0], [0.5]),
-        Row(1, "driver", runs=1, failures=["trial 3 is gone"]),
-    ]
-    table = markdown(rows)
-    assert table.splitlines()[2] == "| 1 | driver | 1 | 1 |  |  |  |  |"
-    assert table.splitlines()[3] == "| 4 | workers (to the next report) | 2 | 0 | 3.0 | 4.0 | 0.50 | 0.50 |"
-    assert "- row 1: trial 3 is gone" in table
-    write(rows, tmp_path / "card")
-    assert [row["number"] for row in json.loads((tmp_path / "card.json").read_text())] == [1, 4]
-
-
-def test_a_row_reaches_the_scorecard(row: Callable[..., Row], pytestconfig: pytest.Config) -> None:
-    made = row(99, "a row of this test")
-    rows = next(value for value in pytestconfig.stash._storage.values() if isinstance(value, list) and made in value)
-    rows.remove(made)

@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.conftest import QUICK, Bench
+from tests.faults.scorecard import Row
 from tuner.records import TrialRecord
 from tuner.room import MIB
 
@@ -18,8 +20,8 @@ EXIT_DISK_FULL, NUM_TRIALS = 4, 4
 BIG = 512 * MIB
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.row(7, "a disk full under the trials, the ledger, Ray's folder", "from the start with room again to its end"),
+    pytest.mark.faults,
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk is mounted by root alone"),
 ]
 
@@ -81,15 +83,18 @@ def check_kept(bench: Bench, name: str, before: list[TrialRecord]) -> None:
         assert [report["report"] for report in new.reports] == list(range(1, len(new.reports) + 1))
 
 
-def check_goes_on(bench: Bench, name: str, before: list[TrialRecord]) -> None:
-    """Once there is room it ends as if nothing had been."""
+def check_goes_on(bench: Bench, name: str, before: list[TrialRecord]) -> float:
+    """Once there is room it ends as if nothing had been; seconds that it took."""
+    begun = time.monotonic()
     done = bench.run("tuner.search", "--resume", f"runs/{name}", timeout_seconds=900)
     assert done.code == 0, done.err
     check_kept(bench, name, before)
     assert [(record.number, record.state) for record in bench.records(name)] == [(n, "complete") for n in range(NUM_TRIALS)]
+    return time.monotonic() - begun
 
 
-def test_full_under_the_trials(bench: Bench, mounted: Callable[[Path, int], None]) -> None:
+@pytest.mark.faults(quick=False)
+def test_full_under_the_trials(bench: Bench, mounted: Callable[[Path, int], None], shared_row: Row) -> None:
     process = begin(bench, "t")
     os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=100)
@@ -104,10 +109,10 @@ def test_full_under_the_trials(bench: Bench, mounted: Callable[[Path, int], None
     done = bench.run("tuner.search", "--resume", "runs/t")
     check_stopped(bench, "t", done.code, done.err, before)
     mounted(trials, BIG)
-    check_goes_on(bench, "t", before)
+    shared_row.recover_seconds.append(check_goes_on(bench, "t", before))
 
 
-def test_full_under_the_ledger(bench: Bench, mounted: Callable[[Path, int], None]) -> None:
+def test_full_under_the_ledger(bench: Bench, mounted: Callable[[Path, int], None], shared_row: Row) -> None:
     (bench.folder / "runs" / "l").mkdir(parents=True)
     mounted(bench.folder / "runs" / "l", BIG)
     process, before = begin(bench, "l"), bench.records("l")
@@ -118,10 +123,11 @@ def test_full_under_the_ledger(bench: Bench, mounted: Callable[[Path, int], None
     assert again.code == EXIT_DISK_FULL, again.err
     assert "the disk is full" in again.err and "Traceback" not in again.err
     ballast.unlink()
-    check_goes_on(bench, "l", before)
+    shared_row.recover_seconds.append(check_goes_on(bench, "l", before))
 
 
-def test_full_under_rays_temporary_folder(bench: Bench, mounted: Callable[[Path, int], None]) -> None:
+@pytest.mark.faults(quick=False)
+def test_full_under_rays_temporary_folder(bench: Bench, mounted: Callable[[Path, int], None], shared_row: Row) -> None:
     temporary = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
     mounted(temporary, BIG)
     bench.environment["TMPDIR"] = str(temporary)
@@ -132,4 +138,4 @@ def test_full_under_rays_temporary_folder(bench: Bench, mounted: Callable[[Path,
     again = bench.run("tuner.search", "--resume", "runs/r")
     assert again.code == EXIT_DISK_FULL, again.err
     ballast.unlink()
-    check_goes_on(bench, "r", before)
+    shared_row.recover_seconds.append(check_goes_on(bench, "r", before))

@@ -1,36 +1,31 @@
 """Row 8: over 40 trials the disk holds no more than the formula says, at any report; real sessions and sweeping, without Ray."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from search_spaces.studies.basics import SPACE
 from tests.end_to_end.conftest import Bench
+from tests.faults.scorecard import Row
 from trainables.config import TrialConfig
 from trainables.session import NUM_KEPT, TrialSession
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
 from tuner.housekeeping import Sweeper
 from tuner.ledger import Ledger
 from tuner.referee import Order, Referee
-from tuner.room import KEPT_CHECKPOINTS, most_bytes
+from tuner.room import KEPT_CHECKPOINTS, MIB, most_bytes, used_bytes
 from tuner.settings import SearchSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NUM_TRIALS, SLOTS, KEEP_MODELS = 40, 2, 3
-
-
-def used_bytes(folder: Path) -> int:
-    """Each file once, however many names it has."""
-    stats = [path.lstat() for path in folder.rglob("*")]
-    return sum({(stat.st_dev, stat.st_ino): stat.st_blocks * 512 for stat in stats}.values())
 
 
 def test_the_formula_counts_the_checkpoints_that_are_kept() -> None:
     assert KEPT_CHECKPOINTS == NUM_KEPT
 
 
-def test_forty_trials_take_no_more_than_was_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.faults
+@pytest.mark.row(8, "40 trials: the disk holds no more than was said")
+def test_forty_trials_take_no_more_than_was_said(bench: Bench, monkeypatch: pytest.MonkeyPatch, shared_row: Row) -> None:
     monkeypatch.setenv("TRITUNE_CACHE", bench.environment["TRITUNE_CACHE"])
     changes = {"encoder.name": "tiny", "data.source": str(bench.data), "data.max_tokens": 48}
     base = TrialConfig().override({**changes, "budget_examples": 90, "num_reports": 4})
@@ -61,4 +56,4 @@ def test_forty_trials_take_no_more_than_was_said(bench: Bench, monkeypatch: pyte
     assert most <= bound
     weights = [path for path in (folder / "trials").glob("*/*") if path.is_dir()]
     assert len(weights) == KEEP_MODELS and {path.name for path in weights} == {"best"}
-    print(f"most {most / 2**20:.1f} MiB, said {bound / 2**20:.1f} MiB", os.linesep)
+    shared_row.notes.append(f"it held {most / MIB:.1f} MiB at most, {bound / MIB:.1f} MiB were said")

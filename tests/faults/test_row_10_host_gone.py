@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.conftest import cluster, hosts  # noqa: F401 - fixtures
 from tests.cluster.hosts import Host
 from tests.cluster.ray_up import OnPrem
-from tests.faults.driving import apart, curves
+from tests.faults.driving import apart
 from tests.faults.on_hosts import HostSearch
 from tests.faults.scorecard import Row
 
@@ -48,7 +48,7 @@ def test_a_host_is_gone(cluster: OnPrem, row: Callable[..., Row], full: bool) ->
     )
     found = [_strike(cluster, fault, filled) for fault in (FAULTS if full else QUICK_FAULTS)]
     for search in found[1:]:
-        filled.failures += [f"{search.name}: {line}" for line in apart(curves(search.records()), curves(found[0].records()))]
+        filled.failures += [f"{search.name}: {line}" for line in apart(search.records(), found[0].records())]
     assert filled.failures == []
 
 

@@ -14,10 +14,11 @@ import pytest
 from tests.faults.simulated_search import FAULTY, HOARD_BYTES, NUM_REPORTS, NUM_TRIALS, run_in
 from trainables.config import TrialConfig
 from trainables.memory import count_oom_kills
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.records import TrialRecord
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.row(13, "a trial without memory: refused, or killed by the kernel"), pytest.mark.faults]
 LIMIT_BYTES = HOARD_BYTES // 2
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -77,6 +78,7 @@ def test_an_allocation_that_fails_is_tried_once_more(tmp_path: Path) -> None:
     check_tried_once_more(tmp_path)
 
 
+@pytest.mark.faults(quick=False)
 def test_one_that_fails_again_is_told_to_optuna(tmp_path: Path) -> None:
     run_in(tmp_path, "refuse-always")
     check_failed(tmp_path)
@@ -89,6 +91,7 @@ def test_a_worker_that_the_kernel_kills_is_tried_once_more_and_the_driver_lives(
     check_tried_once_more(tmp_path)
 
 
+@pytest.mark.faults(quick=False)
 @pytest.mark.skipif(not os.access("/proc/self/cgroup", os.R_OK), reason="control groups are Linux's")
 def test_one_that_it_kills_again_is_told_to_optuna(tmp_path: Path, group: Path) -> None:
     run_in(tmp_path, "hoard-always", group)

@@ -6,11 +6,13 @@ import optuna
 import pytest
 
 from tests.end_to_end.conftest import QUICK, Bench
+from tests.faults.scorecard import first_if_quick
 from tests.faults.simulated_search import FAULTY, NUM_TRIALS, REPORTS, run_in
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.records import rank
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.row(14, "reports without a number, or not all of them; a loss that explodes"), pytest.mark.faults]
 
 
 def states_in_optuna(folder: Path) -> list[str]:
@@ -20,8 +22,9 @@ def states_in_optuna(folder: Path) -> list[str]:
     return [trial.state.name for trial in trials]
 
 
-@pytest.mark.parametrize(("fault", "reason"), [(fault, "error" if fault == "missing" else "diverged") for fault in REPORTS])
-def test_a_broken_report_ends_its_trial(fault: str, reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", first_if_quick(REPORTS))
+def test_a_broken_report_ends_its_trial(fault: str, tmp_path: Path) -> None:
+    reason = "error" if fault == "missing" else "diverged"
     run_in(tmp_path, fault)
     records = Ledger.open(tmp_path).records()
     failed = records[FAULTY]

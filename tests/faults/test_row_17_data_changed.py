@@ -14,6 +14,7 @@ from tuner.prepare import prepare
 from tuner.search import EXIT_DATA_CHANGED, app
 
 FILE = "quora-train.csv"
+pytestmark = pytest.mark.row(17, "data changed, or rows or files swapped, before a search goes on")
 
 
 def swap_rows(content: bytes) -> bytes:

@@ -1,9 +1,10 @@
 """Row 18: mutated data files, configs and command lines: no traceback, no row lost in silence, every error told with its place.
 
-The default suite takes a part of the examples; --runslow takes 2,000 data files and 1,000 configs and command lines, of a
-fixed seed.  How long the slowest took is printed (-s): the scorecard wants 5 s for a data file and 2 s for a config.
+The default suite takes a part of the examples; --runfaults=full takes 2,000 data files and 1,000 configs and command lines, of
+a fixed seed.  The scorecard says how long the slowest took: 5 s for a data file and 2 s for a config are wanted.
 """
 
+import copy
 import csv
 import re
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.end_to_end.conftest import ROOT
+from tests.faults.scorecard import Row
 from trainables.config import TrialConfig
 from trainables.config_parts import DataConfig
 from trainables.data.cs224n import FileRows, read_file
@@ -32,16 +34,16 @@ NUM_ROWS = 12
 WORDS = ["the", "a", "film", "was", "good", "bad", "slow", "fine"]
 
 
-def examples(quick: int, all_of_them: int) -> Callable[[Any], Any]:
-    """Runs a property with a part of its examples, and behind --runslow with all."""
+def examples(what: str, quick: int, all_of_them: int) -> Callable[[Any], Any]:
+    """Runs a property with a part of its examples, and under --runfaults=full with all; each is a run of the row."""
 
     def mark(check: Callable[..., None]) -> Any:
-        @pytest.mark.parametrize("num", [quick, pytest.param(all_of_them, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
-        def test(num: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-            slowest = [0.0]
+        @pytest.mark.timeout(3000)
+        def test(full: bool, tmp_path: Path, row: Callable[..., Row], monkeypatch: pytest.MonkeyPatch) -> None:
+            filled = row(18, what, "of each, to its answer")
             monkeypatch.chdir(tmp_path)
             options = settings(
-                max_examples=num,
+                max_examples=all_of_them if full else quick,
                 database=None,
                 deadline=None,
                 phases=[Phase.generate],
@@ -52,13 +54,12 @@ def examples(quick: int, all_of_them: int) -> Callable[[Any], Any]:
             @options
             @given(st.data())
             def once(data: st.DataObject) -> None:
+                filled.runs += 1
                 began = time.perf_counter()
                 check(data, tmp_path)
-                slowest[0] = max(slowest[0], time.perf_counter() - began)
+                filled.recover_seconds.append(time.perf_counter() - began)
 
             once()
-            with capsys.disabled():
-                print(f"\n{check.__name__}: {num} examples, the slowest took {slowest[0]:.2f} s")
 
         test.__name__ = check.__name__
         test.__doc__ = check.__doc__
@@ -118,7 +119,7 @@ def _small_cells() -> Iterator[None]:
     assert csv.field_size_limit() == before
 
 
-@examples(60, 2000)
+@examples("data files mutated", 60, 2000)
 def test_a_mutated_data_file_loses_no_row_in_silence(data: st.DataObject, folder: Path) -> None:
     task = data.draw(st.sampled_from(CS224N.tasks))
     for other in CS224N.tasks:
@@ -168,13 +169,12 @@ def put(tree: Any, path: tuple[Any, ...], value: Any) -> None:
 def mutated_config(draw: st.DrawFn) -> bytes:
     """The YAML of a config with values replaced and keys renamed, and in a third of the cases changes to the text itself."""
     tree = yaml.safe_load(yaml.safe_dump(CONFIG))
+    odd = st.sampled_from(ODD).map(copy.deepcopy)  # a later change may reach into it
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from([place for place in leaves(tree) if place]))
-        put(tree, path, draw(st.sampled_from(ODD)))
+        put(tree, path, draw(odd))
         if draw(st.booleans()) and isinstance(tree, dict):
-            tree[draw(st.sampled_from(["lr", "optimzer", "tasks", "a.b", "__class__", "model_config"]))] = draw(
-                st.sampled_from(ODD)
-            )
+            tree[draw(st.sampled_from(["lr", "optimzer", "tasks", "a.b", "__class__", "model_config"]))] = draw(odd)
     text = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
     return draw(mutated(text)) if draw(st.integers(0, 2)) == 0 else text
 
@@ -189,7 +189,7 @@ def complaint_of(app: Any, args: list[str]) -> str | None:
     return done.stderr if done.exit_code == 2 else None
 
 
-@examples(40, 500)
+@examples("configs mutated", 40, 500)
 def test_a_mutated_config_is_read_or_told_with_its_place(data: st.DataObject, folder: Path) -> None:
     file = folder / "config.yaml"
     file.write_bytes(data.draw(mutated_config()))
@@ -235,7 +235,7 @@ OPTIONS += ["--config", "--set", "--tracking-uri", "--resume", "--no-such"]
 # fmt: on
 
 
-@examples(25, 500)
+@examples("command lines mutated", 25, 500)
 def test_a_mutated_command_line_is_taken_or_told(data: st.DataObject, folder: Path) -> None:
     (folder / "mine.yaml").write_bytes(b"dimensions:\n  optimizer.lr: {float: [1e-5, 3e-4], log: true}\n")
     values = st.sampled_from([*VALUES, "mine.yaml", str(folder)])
@@ -255,11 +255,14 @@ REAL = [
 ]
 
 
+@pytest.mark.row(18, "odd command lines, each in a process of its own", "of each, to its end")
 @pytest.mark.parametrize("args", REAL, ids=lambda args: repr(args[1])[:20])
-def test_real_processes_say_the_same(args: list[str], tmp_path: Path) -> None:
+def test_real_processes_say_the_same(args: list[str], tmp_path: Path, shared_row: Row) -> None:
+    began = time.perf_counter()
     command = [sys.executable, "-m", "tuner.search", *args]
     done = subprocess.run(
         command, capture_output=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}, timeout=100, check=False
     )
+    shared_row.recover_seconds.append(time.perf_counter() - began)
     assert (done.returncode, b"Traceback" in done.stderr) == (2, False), done.stderr.decode(errors="replace")
     assert done.stderr.startswith(b"Nothing was started") or b"Usage" in done.stderr

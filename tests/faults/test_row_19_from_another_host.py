@@ -23,8 +23,8 @@ from tests.faults.test_row_21_canaries_and_modes import scratch_of
 NAME = f"tritune-a{os.getpid() % 10_000}"
 OURS, THEIRS = "10.213.77.1", "10.213.77.2"
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.row(19, "every port of a running search swept from another host, without a token and with a wrong one"),
+    pytest.mark.faults,
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="makes a network namespace: wants root and iproute2"),
 ]
 KINDS = {"gcs_server": "gcs_server", "raylet/raylet": "raylet", "ray::RuntimeEnvAgent": "runtime_env_agent", "ray::": "worker"}

@@ -28,12 +28,14 @@ from trainables.parts import ConfigError
 from trainables.tiny_encoder import write_tiny_encoder
 from trainables.train import app as train_app
 from tuner.export import app as export_app
-from tuner.ledger import LEDGER_FILE, Ledger
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.search import app as search_app
 from tuner.search_folder import check_links
 from tuner.settings import SearchSettings
 from tuner.tracking import app as tracking_app
 
+pytestmark = pytest.mark.row(20, "pickles, code, bombs, links and hostile values in files that are read")
 SPACE = Space("toy", (Dimension("optimizer.lr", Float(1e-5, 1e-3, log=True)),))
 BASE = TrialConfig.parse({"encoder": {"name": "tiny"}, "num_reports": 3, "budget_examples": 300})
 SECRET = "the-content-of-a-secret-file"

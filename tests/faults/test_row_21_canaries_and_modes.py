@@ -24,7 +24,10 @@ SECRETS = {
     "PGPASSWORD": f"{CANARY}-postgres",
     "SOME_PASSWORD": f"{CANARY}-other",
 }
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.row(21, "secrets in environment and addresses, and umask 022: nothing is told, no file is open to others"),
+    pytest.mark.faults,
+]
 
 
 def command_lines() -> Iterator[str]:

@@ -18,7 +18,10 @@ import pytest
 from tests.end_to_end.conftest import ROOT
 from tuner.tracking import _make_store, _set_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.row(22, "foreign hosts, foreign origins and names that lead elsewhere, asked of the MLflow server"),
+    pytest.mark.faults,
+]
 START_SECONDS = 120
 
 

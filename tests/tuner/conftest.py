@@ -23,8 +23,8 @@ from trainables.model.files import save_model
 from trainables.model.multitask import MultitaskModel
 from trainables.tasks import CS224N
 from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE
 from tuner.settings import SearchSettings
-from tuner.stores import LEDGER_FILE
 from tuner.study_tables import transaction
 
 _METRICS = {"sst_accuracy": 0.4, "qqp_accuracy": 0.7, "sts_pearson": 0.5}

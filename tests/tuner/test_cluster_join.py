@@ -73,9 +73,11 @@ def test_a_cluster_and_a_trials_share_in_words() -> None:
     assert str(cluster_of((8, 0))) == "1 node: host0 (8 CPUs)"
     assert describe_trial(SearchSettings()) == "each trial has 1 CPU"
     assert (
-        describe_trial(SearchSettings(cpus_per_trial=2, gpus_per_trial=0.25)) == "each trial has 2 CPUs, 0.25 GPUs (4 share one)"
+        describe_trial(SearchSettings(cpus_per_trial=2, gpus_per_trial=0.25))
+        == "each trial has 2 CPUs and 0.25 GPU (4 trials a GPU)"
     )
-    assert describe_trial(SearchSettings(gpus_per_trial=1.0)) == "each trial has 1 CPU, 1 GPU"
+    assert describe_trial(SearchSettings(gpus_per_trial=1.0)) == "each trial has 1 CPU and 1 GPU"
+    assert describe_trial(SearchSettings(gpus_per_trial=0.75)) == "each trial has 1 CPU and 0.75 GPU"
 
 
 def test_only_rays_own_processes_of_this_user_are_looked_at(tmp_path: Path) -> None:
@@ -147,7 +149,9 @@ def test_of_several_the_one_that_is_ours_or_is_named_is_joined(answers: Callable
 def test_what_no_node_holds_is_told(data: Path) -> None:
     plan = prepare({"gpus_per_trial": 0.5}, set_texts=[TINY], data=str(data))
     [problem] = problems_of(lambda: check_nodes(cluster_of((8, 0), (0, 1)), Path("runs/x"), plan))
-    assert problem.startswith("each trial asks for 1 CPU, 0.5 GPUs (2 share one), but no node of the cluster has that (2 nodes: ")
+    assert problem.startswith(
+        "each trial asks for 1 CPU and 0.5 GPU (2 trials a GPU), but no node of the cluster has that (2 nodes: "
+    )
     assert "--concurrency N" in problem
 
 

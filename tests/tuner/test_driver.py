@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from trainables.storage import StorageError
-from tuner import driver
+from tuner import driver, room
 from tuner.cluster_join import Cluster, Node
+from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
+from tuner.prepare import prepare
 
 
 class NoMirror:
@@ -36,8 +38,6 @@ made: list[NoMirror] = []
 
 @pytest.fixture
 def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., bool]], int]:
-    from tuner.prepare import prepare
-
     made.clear()
     monkeypatch.setattr(driver, "MirrorProcess", NoMirror)
     plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
@@ -141,3 +141,16 @@ def test_who_joined_a_cluster_is_told_to_join_one_again(
     plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
     assert driver.drive(folder, plan, cluster, is_new=True, quiet=True) == EXIT_INTERRUPTED
     assert f"python -m tuner.search --resume {folder} --address auto   (2 trials are not" in capsys.readouterr().out
+
+
+def test_it_announces_what_a_trial_has_and_what_the_disk_must_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = prepare({"trials": 3, "gpus_per_trial": 0.25}, set_texts=["encoder.name=tiny"])
+    for free, warned in ((10**12, False), (10**6, True)):
+        monkeypatch.setattr(room, "free_bytes", lambda _folder, free=free: free)
+        driver._announce(SteadyConsole(), tmp_path, plan, slots=8, cluster=None)
+        said = capsys.readouterr().out
+        assert "this machine alone; each trial has 1 CPU and 0.25 GPU (4 trials a GPU)\n" in said
+        assert f"on disk at most {plan.most_bytes(8) / 1e6:.0f} MB (trials and ledger); {free / 1e6:.0f} MB" in said or not warned
+        assert ("a full disk ends the search with exit code 4" in said) == warned

@@ -17,9 +17,9 @@ from search_spaces.domains import Float
 from search_spaces.space import Dimension, Space, trial_seed
 from search_spaces.studies.leaderboard import SPACE
 from trainables.config import TrialConfig
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LEDGER_FILE, LedgerError
 from tuner.samplers import make_sampler
-from tuner.stores import LEDGER_FILE
 
 Ask = Callable[..., int]
 

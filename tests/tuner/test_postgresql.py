@@ -18,9 +18,9 @@ from tests.tuner.played_search import by_config, drive, outcome
 from trainables.parts import ConfigError
 from tuner import lease
 from tuner.lease import Holder, LeaseHeldError, LeaseLostError
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import POINTER_FILE, LedgerError, check_ledger_url, parse_ledger_url
 from tuner.search_folder import check_new, is_live
-from tuner.stores import POINTER_FILE, check_ledger_url, parse_ledger_url
 from tuner.study_tables import transaction
 
 pytestmark = needs_server

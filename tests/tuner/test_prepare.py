@@ -15,7 +15,8 @@ from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
 from trainables.tasks import CS224N
 from tuner import search_plan as module
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import DataChangedError
 
@@ -387,3 +388,17 @@ def test_a_search_without_a_storage_gets_none(data: Path, tmp_path: Path) -> Non
     folder = begin(tmp_path, prepare({}, set_texts=[TINY], data=str(data)))
     [problem] = problems_of(lambda: prepare_resume(folder, {"storage": f"file://{tmp_path}/storage"}, None, Problems()))
     assert problem.startswith("--storage: this search began without one")
+
+
+def test_what_is_printed_is_read_back_by_the_options_of_its_parts(data: Path, tmp_path: Path) -> None:
+    by_hand = [TINY, "optimizer.weight_decay=0.02", "heads.sst.kind=mlp"]
+    plan = prepare({"space": "leaderboard"}, set_texts=by_hand, data=str(data))
+    printed = tmp_path / "printed.yaml"
+    write_yaml(plan.for_people(), printed)
+    again = prepare({"space": str(printed)}, config_file=printed)
+    assert (again.base, again.space) == (plan.base, plan.space)
+    assert {**again.for_people(), "settings": None} == {**plan.for_people(), "settings": None}
+    write_yaml({**plan.for_people(), "config": 3}, printed)
+    assert problems_of(lambda: prepare({}, config_file=printed)) == [
+        f"{printed}: config: a mapping of keys to values must stand here, but got int"
+    ]

@@ -16,13 +16,13 @@ from tests.faults.ledger_check import Events, differences, read_events
 from tests.tuner.test_referee import by_number, drive, outcome, referee_of
 from trainables.checkpoints import write_checkpoint
 from trainables.paths import write_yaml
-from tuner.backup import BACKUP_FILE, RECORD_FILE, SEALS, Keeper, read_record, seals
-from tuner.ledger import Ledger, LedgerError
+from tuner.backup import RECORD_FILE, SEALS, Keeper, read_record, seals
+from tuner.ledger import Ledger
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.ledger_rows import only_reading, read_header, read_trial
 from tuner.records import TrialRecord
 from tuner.recovery import RESTORATIONS, problems_of_store, recover
 from tuner.search_folder import trial_folder
-from tuner.stores import LEDGER_FILE
 
 HEADER = {"settings": {"trials": 5}, "space": {}, "base": {}, "data_hashes": {}, "rungs": [1, 2]}
 NUM_EVENTS = 9

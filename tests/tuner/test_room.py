@@ -5,7 +5,7 @@ import pytest
 
 from trainables.disk import is_disk_full
 from tuner import room
-from tuner.room import MIB, RESERVES, Room, check_room
+from tuner.room import MIB, RESERVES, Room, check_room, describe_need, used_bytes
 
 
 @pytest.mark.parametrize("name", RESERVES)
@@ -33,3 +33,15 @@ def test_a_folder_that_is_gone_is_left_to_whoever_writes_there(tmp_path: Path) -
     for name in RESERVES:
         check_room(name, tmp_path / "gone")
         check_room(name, tmp_path)
+
+
+def test_what_is_needed_is_told_with_a_warning_where_less_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda _folder: 80 * 10**9)
+    assert describe_need(tmp_path, 1_200_000_000) == "on disk at most 1.2 GB (trials and ledger); 80.0 GB are free"
+    monkeypatch.setattr(room, "free_bytes", lambda _folder: 3 * 10**6)
+    need = "on disk at most 4 MB (trials and ledger); 3 MB are free"
+    assert describe_need(tmp_path, 4_000_000) == f"{need}; a full disk ends the search with exit code 4"
+    (tmp_path / "taken").write_bytes(bytes(2_000_000))
+    (tmp_path / "again").hardlink_to(tmp_path / "taken")
+    assert describe_need(tmp_path, 4_000_000) == need, "what lies there already is part of it"
+    assert used_bytes(tmp_path) < 3_000_000

@@ -34,6 +34,7 @@ __all__ = [
     "hash_source",
     "key_parts",
     "load_rows",
+    "look_at_rows",
     "normalise_text",
 ]
 
@@ -57,6 +58,18 @@ def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
             data_set.splits[name]["train"] = rows
         data_set.hashes.update(synonym_hashes())
     return data_set
+
+
+def look_at_rows(config: DataConfig, tasks: TaskSet = CS224N) -> None:
+    """Finds the mistakes that `load_rows` would; the sample as it is has none, and is not made for that.
+
+    Raises:
+        DataError: as `load_rows`.
+    """
+    if config.source == SAMPLE_SOURCE and not any(config.more_rows.values()):
+        _check_tasks_of_sample(tasks)
+    else:
+        load_rows(config, tasks)
 
 
 def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
@@ -139,14 +152,18 @@ def _read_all(config: DataConfig, tasks: TaskSet) -> tuple[DataSet, list[tuple[T
 
 
 def _sample(tasks: TaskSet) -> DataSet:
+    _check_tasks_of_sample(tasks)
     made = make_sample()
-    strangers = [task.name for task in tasks.tasks if CS224N.by_name.get(task.name) != task]
-    if strangers:
-        has = f"it has rows for {', '.join(made)} as they are by default"
-        raise DataError([f"{SAMPLE_SOURCE}: {has}, not for {', '.join(strangers)}; --data DIR reads files"])
     splits = {name: made[name] for name in tasks.names}
     num_rows = sum(rows.num_rows for by_split in splits.values() for rows in by_split.values())
     return DataSet(splits, [], {SAMPLE_SOURCE: num_rows}, {SAMPLE_SOURCE: SAMPLE_SHA256}, None)
+
+
+def _check_tasks_of_sample(tasks: TaskSet) -> None:
+    strangers = [task.name for task in tasks.tasks if CS224N.by_name.get(task.name) != task]
+    if strangers:
+        has = f"it has rows for {', '.join(CS224N.names)} as they are by default"
+        raise DataError([f"{SAMPLE_SOURCE}: {has}, not for {', '.join(strangers)}; --data DIR reads files"])
 
 
 def _read_folder(folder: Path, tasks: TaskSet) -> DataSet:

@@ -1,14 +1,16 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config_parts import DataConfig
+from trainables.data import reading
 from trainables.data.reading import DataError, hash_source, load_rows, normalise_text
-from trainables.tasks import CS224N
+from trainables.tasks import CS224N, TaskSet
 
 
 def load(folder: Path, **settings):
@@ -119,3 +121,15 @@ def test_the_real_files_lose_no_row():
         "quora-train.csv line 2065, column is_duplicate: empty",
         "quora-train.csv line 11420, column sentence2, is_duplicate: empty",
     ]
+
+
+def test_mistakes_are_found_without_making_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Any:
+        raise AssertionError("nobody asked for its rows")
+
+    monkeypatch.setattr(reading, "make_sample", make)
+    reading.look_at_rows(DataConfig())
+    with pytest.raises(DataError, match="not for strange; --data DIR reads files"):
+        reading.look_at_rows(DataConfig(), TaskSet(tasks=(CS224N.tasks[0].model_copy(update={"name": "strange"}),)))
+    with pytest.raises(DataError, match="no such folder"):
+        reading.look_at_rows(DataConfig(source=str(tmp_path / "nowhere")))

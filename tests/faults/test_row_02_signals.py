@@ -17,6 +17,8 @@ from tests.faults.scorecard import Row
 
 SEED = 20_260_301
 EXIT_INTERRUPTED = 130
+MOST_SECONDS = 30.0
+"""Whoever stops a driver for good, as a batch system does, waits about so long before it kills."""
 NUM_TRIALS, ADDED = 6, 4
 _SIGCAUGHT = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
@@ -41,6 +43,8 @@ def test_signalled_driver_ends_with_everything_stored(
                 seconds = _signal(process, number, chance.uniform(0.2, 1.5) if is_second else None)
                 filled.runs += 1
                 filled.recover_seconds.append(seconds)
+                if seconds > MOST_SECONDS:
+                    filled.failures.append(f"run {filled.runs}: {seconds:.1f} s from {number.name} to the driver's end")
                 if process.returncode != EXIT_INTERRUPTED:
                     filled.failures.append(f"run {filled.runs}: exit code {process.returncode} after {number.name}")
             else:

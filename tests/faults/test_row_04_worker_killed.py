@@ -41,7 +41,7 @@ def test_worker_killed_at_random_moments(
     filled.failures += [f"{processes.describe(pid)} is still there after {GONE_SECONDS:g} s" for pid in left]
     filled.failures += [f"{file} is still there" for file in sorted(shared) if Path(file).exists()]
     filled.failures += [*observer.problems, *problems_of(driving.folder_of(bench), observer.seen, num_trials)]
-    filled.failures += driving.apart(driving.curves(driving.records(bench)), driving.curves(driving.records(untouched)))
+    filled.failures += driving.apart(driving.records(bench), driving.records(untouched))
     whole = sum(driving.redone_whole(bench).values())
     filled.notes.append(
         f"{len(shared)} shared-memory files were seen, none is left; the last process was gone {seconds:.1f} s after the driver; "

@@ -25,7 +25,7 @@ from tests.tuner.test_referee import by_number, drive, outcome
 from trainables.config import TrialConfig
 from trainables.session import TrialSession
 from tuner.ledger import Ledger
-from tuner.stores import LEDGER_FILE
+from tuner.ledger_places import LEDGER_FILE
 
 HOUR, DAY = 3600.0, 86400.0
 JUMPS = (-HOUR, DAY)

@@ -9,7 +9,8 @@ from tuner.ledger import Ledger
 from tuner.search_folder import trial_folder
 
 
-@pytest.mark.slow
+@pytest.mark.row(4, "a trial's process killed while Tune hands it the trial")
+@pytest.mark.faults
 def test_trial_whose_worker_dies_as_it_is_handed_over_is_not_lost(tmp_path: Path) -> None:
     run_in(tmp_path, "handed over")
     records = Ledger.open(tmp_path).records()
