@@ -10,6 +10,7 @@ from tests.cluster.conftest import NAMES
 from tests.cluster.hosts import SHARED, Host
 from tests.cluster.ray_up import OnPrem
 from tests.end_to_end.conftest import QUICK
+from tests.s3_server import CREDENTIALS, S3Server
 from tuner.cluster_file import problems_of, read_cluster_file
 from tuner.ledger import Ledger
 
@@ -18,6 +19,11 @@ NUM_TRIALS = 12
 FULL_BUDGET = 270
 LONGEST_SOCKET = 107 - 28
 """Of a socket's path, what follows the home folder, which may have 28 bytes as the shipped files say."""
+CREDENTIALS_FILE = f"""\
+[default]
+aws_access_key_id = {CREDENTIALS["AWS_ACCESS_KEY_ID"]}
+aws_secret_access_key = {CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
+"""
 
 
 def search(*words: str) -> list[str]:
@@ -94,6 +100,32 @@ def test_a_search_from_the_head_runs_on_every_host(cluster: OnPrem) -> None:
     assert [path for path in [folder, *folder.rglob("*")] if path.stat().st_mode & 0o077] == []
     assert not list((folder.parent).glob(".tritune-nonce-*"))
     assert [len(token_files(host)) for host in cluster.hosts] == [1, 1, 1]  # once a node, not once a trial
+
+
+def test_trials_stored_on_s3_need_no_folder_that_all_hosts_see(cluster: OnPrem, tmp_path: Path) -> None:
+    server = S3Server(f"{cluster.head.address.rpartition('.')[0]}.1", tmp_path)
+    try:
+        for host in cluster.hosts:
+            host.run("bash", "-c", "umask 077; mkdir -p /root/.aws; cat > /root/.aws/credentials", stdin=CREDENTIALS_FILE)
+        place, environment = server.at("searches"), {"AWS_EC2_METADATA_DISABLED": "true"}
+        words = search("--trials", "6", "--budget", str(FULL_BUDGET), "--out", "/root/s3/night", "--storage", place)
+        done = cluster.python(*words, environment=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "checkpoints and models are stored in s3://tritune/searches/night-" in done.stdout
+
+        code = "from tuner.ledger import Ledger; from pathlib import Path; "
+        code += "print(*(r['host'] for record in Ledger.open(Path('/root/s3/night')).records() for r in record.reports))"
+        assert set(cluster.python("-c", code).stdout.split()) == set(NAMES)
+        assert cluster.python("-m", "tuner.doctor", "/root/s3/night", environment=environment).returncode == 0
+        assert "config.yaml" in cluster.head.run("ls", "/root/s3/night/best").stdout
+        for host in cluster.hosts:
+            left = host.run("find", "/root/.cache/tritune/trials", "-type", "f").stdout
+            assert left == ""
+        for host in list(cluster.hosts)[1:]:
+            assert "s3" not in host.run("ls", "/root").stdout.split()
+    finally:
+        server.end()
+        cluster.head.run("rm", "-rf", "/root/s3")
 
 
 def test_a_folder_that_other_hosts_do_not_see_is_refused(cluster: OnPrem) -> None:
