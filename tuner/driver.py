@@ -65,7 +65,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
-        writing.enter_context(ledger.held())
+        writing.enter_context(ledger.held(folder_is_ours=True))
         _set_up(ledger, folder, plan)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)

@@ -105,13 +105,16 @@ class Ledger:
             raise LedgerError(f"{folder}: no ledger that can be read: {first_line(error)}") from error
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, folder_is_ours: bool = False) -> Iterator[None]:
         """Holds the ledger's lease: until its end nobody else writes.
+
+        Args:
+            folder_is_ours: this process holds the lock of the search's folder (see `Lease`).
 
         Raises:
             LeaseHeldError: another driver holds it.
         """
-        with Lease(self._engine, self._study._study_id).renewed() as lease:
+        with Lease(self._engine, self._study._study_id, folder_is_ours=folder_is_ours).renewed() as lease:
             self._lease = lease
             yield
 

@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 from trainables import teacher_files
 from trainables.parts import ConfigError
 from tuner.ledger import Ledger, LedgerError
-from tuner.stores import POINTER_FILE, has_study
+from tuner.processes import is_locked
+from tuner.stores import LOCK_FILE, POINTER_FILE, has_study
 
 RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
-LOCK_FILE = ".lock"
 TRIALS = "trials"
 BEST = teacher_files.BEST
 _LOCK_SECONDS = 1.0
@@ -101,15 +101,7 @@ def is_live(folder: Path) -> bool:
     with contextlib.suppress(LedgerError):
         if (folder / POINTER_FILE).exists() and Ledger.open(folder).holder is not None:
             return True
-    if not (folder / LOCK_FILE).exists():
-        return False
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0, mode=0o600):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that we may only read: nobody here can drive it
-        return False
+    return is_locked(folder / LOCK_FILE)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -22,9 +23,13 @@ from tuner.settings import PASSWORD_IN_URL, sqlite_url
 
 LEDGER_FILE = "study.db"
 POINTER_FILE = "ledger.json"
+LOCK_FILE = ".lock"
 _STUDY_NAME = "tritune"
 _POSTGRESQL = re.compile(r"postgresql://\S+")
 _CONNECT_SECONDS = 10
+_SILENCE_SECONDS = 30
+"""How long a transaction in PostgreSQL may do nothing, and a connection may be without an answer, before the server ends it: a
+driver that is frozen, or whose machine is gone, locks nobody out for longer."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -45,7 +50,7 @@ def create_study(folder: Path, url: str | None = None, name: str = "") -> optuna
     if url is None:
         path = folder / LEDGER_FILE
         study = optuna.create_study(storage=_sqlite(path), study_name=_STUDY_NAME, direction="maximize")
-        _write_ahead(path)
+        _set_up(path)
         return study
     study = optuna.create_study(storage=_postgresql(url), study_name=f"{_STUDY_NAME}-{name}", direction="maximize")
     (folder / POINTER_FILE).write_text(json.dumps({"url": url, "study": study.study_name}) + "\n", encoding="utf-8")
@@ -124,8 +129,19 @@ def _with_client(url: str) -> str:
 
 
 def _postgresql(url: str) -> optuna.storages.RDBStorage:
-    arguments = {"connect_args": {"connect_timeout": _CONNECT_SECONDS}, "pool_pre_ping": True}
+    keep_alive = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+    limits = {"connect_timeout": _CONNECT_SECONDS, "tcp_user_timeout": 1000 * _SILENCE_SECONDS, **keep_alive}
+    arguments = {"connect_args": limits, "pool_pre_ping": True, "pool_events": [(_limit_silence, "connect")]}
     return optuna.storages.RDBStorage(_unformatted(_with_client(url)), engine_kwargs=arguments, skip_compatibility_check=False)
+
+
+def _limit_silence(connection: Any, _record: object) -> None:
+    """Has the server end what goes silent on this connection; what concerns TCP alone it passes over on a socket of its own."""
+    limits = {"idle_in_transaction_session_timeout": f"{_SILENCE_SECONDS}s", "tcp_user_timeout": f"{_SILENCE_SECONDS}s"}
+    limits |= {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+    for name, value in limits.items():
+        connection.execute(f"SET {name} = '{value}'")
+    connection.commit()
 
 
 def _sqlite(path: Path) -> optuna.storages.RDBStorage:
@@ -149,7 +165,12 @@ def _look_for_study(path: Path) -> None:
             raise LookupError(f"it holds no study named {_STUDY_NAME}")
 
 
-def _write_ahead(path: Path) -> None:
-    """SQLite's write-ahead log, kept in the file from now on: readers no longer make the driver wait."""
+def _set_up(path: Path) -> None:
+    """What Optuna leaves out, kept in the file from now on.
+
+    SQLite's write-ahead log: readers no longer make the driver wait.  An index: of one number there is one trial, whoever writes,
+    and a number that changed by itself is found by `PRAGMA integrity_check`.
+    """
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE UNIQUE INDEX tritune_one_trial_a_number ON trials (study_id, number)")
