@@ -15,13 +15,13 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints import checkpoints, verify
-from tuner.backup import BACKUP_FILE
-from tuner.ledger import Ledger, LedgerError
+from trainables.parts import ConfigError
+from tuner.ledger import Ledger, LedgerError, problem_to_mend
 from tuner.mirror_process import LOG_FILE, sync_command
-from tuner.recovery import plan_repair, problems_of_store
-from tuner.search_folder import BEST, TRIALS, is_live, trial_folder
-from tuner.stores import LEDGER_FILE, has_study
-from tuner.wal import problem_of_log
+from tuner.repair_plan import plan_repair
+from tuner.search_folder import BEST, TRIALS, check_links, is_live, trial_folder
+from tuner.store_check import BACKUP_FILE, problems_of_store
+from tuner.stores import LEDGER_FILE, READY, has_study
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
 _LEFTOVERS = (".aside-", ".replaced-", ".record.json.", ".study.", ".settings.yaml.")
@@ -46,6 +46,10 @@ def examine(folder: Path) -> list[Finding]:
     """
     if not has_study(folder) and not (folder / BACKUP_FILE).exists():
         raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+    try:
+        check_links(folder)
+    except ConfigError as error:
+        return [Finding(problem, "nothing else was looked at") for problem in error.problems]
     checks: list[Callable[[Path], Iterator[Finding]]] = [_ledger, _weights, _orphans, _leftovers, _mirror, _disk, _permissions]
     return [finding for check in checks for finding in check(folder)]
 
@@ -55,10 +59,11 @@ def _ledger(folder: Path) -> Iterator[Finding]:
     if (is_file := ledger.exists() or backup.exists()) and (problems := problems_of_store(ledger)):
         yield from (Finding(problem, f"the backup is taken up by: {again}") for problem in problems)
         return
-    if not is_live(folder) and (problem := problem_of_log(folder / f"{LEDGER_FILE}-wal")):
+    if problem := problem_to_mend(folder):
         yield Finding(problem, f"what it lost is looked for by: {again}")
+        return
     try:
-        records = Ledger.open(folder).records(live=is_live(folder))
+        records = Ledger.read(folder).records(live=is_live(folder))
     except LedgerError as error:
         yield Finding(str(error), "start the database, or see ledger.json for where it is")
         return
@@ -70,6 +75,7 @@ def _ledger(folder: Path) -> Iterator[Finding]:
         repair = plan_repair(folder, ledger)
         yield from (Finding(f"trial {n}: the ledger lacks what {why} holds", again) for n, (_, why) in repair.trials.items())
         yield from (Finding(f"trial {n}: nothing but its folder is left", again) for n in repair.lost)
+        yield from (Finding(f"trial {n}: none of this number was asked", again) for n in repair.strays)
         yield from (Finding(note, again) for note in repair.notes)
     if is_file:
         yield from _backup(folder)
@@ -100,7 +106,7 @@ def _weights(folder: Path) -> Iterator[Finding]:
 def _orphans(folder: Path) -> Iterator[Finding]:
     """Folders of trials that the ledger does not know."""
     try:
-        known = {trial_folder(folder, record.number) for record in Ledger.open(folder).records()}
+        known = {trial_folder(folder, record.number) for record in Ledger.read(folder).records()}
     except LedgerError:
         return  # told already
     for path in sorted((folder / TRIALS).glob("*")):
@@ -112,7 +118,9 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
     """What a killed writer has left; while a driver is at work they may be its own."""
     if is_live(folder):
         return
-    for path in sorted(path for path in folder.rglob(".*") if path.name.startswith(_LEFTOVERS)):
+    for path in sorted(
+        path for path in folder.rglob(".*") if path.name.startswith(_LEFTOVERS) and not path.name.startswith(READY)
+    ):
         yield Finding(f"{path}: left by a process that was killed", f"rm -r {quote(str(path))}")
     for path in sorted(folder.glob("*.damaged-*")):
         yield Finding(f"{path}: a damaged ledger, put aside", f"once nothing is missed: rm {quote(str(path))}")

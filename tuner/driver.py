@@ -16,7 +16,7 @@ from trainables.disk import is_disk_full
 from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from tuner import search_folder
-from tuner.backup import SEALS, Keeper, seals
+from tuner.backup import Keeper
 from tuner.cluster import count_gpus, local_ray, num_slots, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.export import export_best
@@ -30,6 +30,7 @@ from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.room import Room, check_room
 from tuner.samplers import grid_points
+from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
@@ -151,8 +152,10 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     """
     before = ledger.header
     kept: dict[str, Any] = {key: before[key] for key in ("id", "name", "lineage") if key in before}
-    for key, value in {SEALS: seals(before, {**kept, **plan.header()}), **plan.header(), "ended": None}.items():
+    sealed = {**kept, **plan.header()}
+    for key, value in {SEALS: seals(before, sealed), **plan.header(), "ended": None}.items():
         ledger.set_header(key, value)
+    ledger.set_header(SEALS, seals(sealed, sealed))
     if plan.settings.searcher == "grid":
         ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
     else:

@@ -80,7 +80,7 @@ def export_best(
         ExportError: no trial with weights, or an `out` that holds something else; or the reloaded model's score is not the
             recorded one, and then the folder is what it was before.
     """
-    ledger = ledger or Ledger.open(folder)
+    ledger = ledger or Ledger.read(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
         record = choose(folder, ledger.records(), trial, say)
@@ -244,7 +244,7 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 
 
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
-    Ledger.open(folder)
+    Ledger.read(folder)
     search_folder.check_links(folder)
     with search_folder.locked(folder):
         lines: list[str] = []

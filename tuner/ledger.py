@@ -24,6 +24,7 @@ import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -37,9 +38,23 @@ from trainables.config import TrialConfig
 from tuner.drawing import draw
 from tuner.lease import Holder, Lease, holder_of
 from tuner.ledger_values import check_header, check_trial
+from tuner.processes import is_locked
 from tuner.records import Ending, Reason, Report, State, TrialRecord
-from tuner.stores import LEDGER_FILE, create_study, engine_of, has_study, open_study, snapshot
+from tuner.stores import (
+    LEDGER_FILE,
+    LOCK_FILE,
+    WAL_FILE,
+    create_study,
+    engine_of,
+    fold_log,
+    has_study,
+    is_cut_short,
+    open_study,
+    snapshot,
+    study_in,
+)
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
+from tuner.wal import problem_of_log
 
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
@@ -92,15 +107,30 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> "Ledger":
-        """The ledger of the search in `folder`.
+        """The ledger of the search in `folder`, to write it.
 
         Raises:
-            LedgerError: no ledger there, or none that can be read.
+            LedgerError: no ledger there, none that can be read, or one that has to be put together again first.
         """
+        return cls._opened(folder, writes=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Ledger":
+        """The same, to look at: no byte of it is changed, so that what is damaged can still be put together again.
+
+        Raises:
+            LedgerError: as `open`.
+        """
+        return cls._opened(folder, writes=False)
+
+    @classmethod
+    def _opened(cls, folder: Path, *, writes: bool) -> "Ledger":
         if not has_study(folder):
             raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+        if problem := problem_to_mend(folder):
+            raise LedgerError(f"{problem}: python -m tuner.search --resume {quote(str(folder))} puts it right")
         try:
-            return cls(open_study(folder))
+            return cls(open_study(folder, writes=writes))
         except Exception as error:
             raise LedgerError(f"{folder}: no ledger that can be read: {first_line(error)}") from error
 
@@ -117,6 +147,7 @@ class Ledger:
         with Lease(self._engine, self._study._study_id, folder_is_ours=folder_is_ours).renewed() as lease:
             self._lease = lease
             yield
+        fold_log(self._engine)
 
     @property
     def holder(self) -> Holder | None:
@@ -298,6 +329,32 @@ class Ledger:
         trials = self._trials()
         self._writes = True
         return trials
+
+
+def check_readable(path: Path) -> None:
+    """Reads all of a ledger in a file, as whoever goes on with it will.
+
+    Raises:
+        LedgerError: something in it cannot be read.
+    """
+    try:
+        ledger = Ledger(study_in(path, writes=False))
+    except Exception as error:
+        raise LedgerError(f"{path}: no ledger that can be read: {first_line(error)}") from error
+    try:
+        _ = ledger.header, ledger.records()
+    finally:
+        ledger._engine.dispose()
+
+
+def problem_to_mend(folder: Path) -> str:
+    """Why the ledger in a folder has to be put together again before anybody opens it; empty: nothing is known.
+
+    While a driver is at work its log is not looked at: it grows meanwhile.
+    """
+    if is_cut_short(folder):
+        return f"{folder / LEDGER_FILE}: a driver was killed while it put it together again"
+    return "" if is_locked(folder / LOCK_FILE) else problem_of_log(folder / WAL_FILE)
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
         DataChangedError: the data are not what they were; names each file.
         ConfigError: every other mistake.
     """
-    header = Ledger.open(folder).header
+    header = Ledger.read(folder).header
     missing = [key for key in ("settings", "space", "base", "data_hashes") if key not in header]
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")

@@ -23,7 +23,6 @@ from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.secrecy import keep_files_private
 from tuner import search_folder
-from tuner.backup import BACKUP_FILE
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.ledger import Ledger, LedgerError
@@ -31,6 +30,7 @@ from tuner.prepare import prepare, prepare_resume
 from tuner.recovery import WITHOUT_LOST, recover
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
 from tuner.settings import parse_duration, parse_num_trials
+from tuner.store_check import BACKUP_FILE
 from tuner.stores import LEDGER_FILE
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
@@ -192,9 +192,10 @@ def _recover(folder: Path, *, without_lost: bool) -> None:
     """Makes a damaged ledger whole again, and says so.
 
     Raises:
-        ConfigError: another driver is at work here.
+        ConfigError: another driver is at work here, or a link lies in the folder.
         LedgerError: it cannot be made whole.
     """
+    search_folder.check_links(folder)
     if not any((folder / name).exists() for name in (LEDGER_FILE, BACKUP_FILE)):
         return
     with search_folder.locked(folder):
@@ -216,7 +217,7 @@ def _misplaced(given: Mapping[str, Any]) -> list[str]:
 def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems: Problems) -> SearchPlan:
     fixed = [option for option, key in _FIXED_ONCE_BEGUN.items() if key in given]
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
-    before = Ledger.open(given["resume"]).header.get("settings", {})
+    before = Ledger.read(given["resume"]).header.get("settings", {})
     search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None
     if "trials" in given and of_study:

@@ -99,7 +99,7 @@ def locked(folder: Path) -> Iterator[None]:
 def is_live(folder: Path) -> bool:
     """Whether a driver is at work on the search in `folder`, here or, where a database holds the ledger, elsewhere."""
     with contextlib.suppress(LedgerError):
-        if (folder / POINTER_FILE).exists() and Ledger.open(folder).holder is not None:
+        if (folder / POINTER_FILE).exists() and Ledger.read(folder).holder is not None:
             return True
     return is_locked(folder / LOCK_FILE)
 

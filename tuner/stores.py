@@ -10,6 +10,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ import sqlalchemy as sa
 from trainables.parts import ConfigError
 from trainables.plain_files import read_json
 from trainables.secrecy import holds_credentials
+from tuner.ledger_rows import only_reading, reading_connection, strange_in
 from tuner.settings import PASSWORD_IN_URL, sqlite_url
 
 LEDGER_FILE = "study.db"
 POINTER_FILE = "ledger.json"
 LOCK_FILE = ".lock"
+WAL_FILE = f"{LEDGER_FILE}-wal"
+READY = ".study.db.ready-"
+"""Begins the name of a restored ledger that is only to be put in its place (see `tuner/restoration.py`)."""
 _STUDY_NAME = "tritune"
 _POSTGRESQL = re.compile(r"postgresql://\S+")
 _CONNECT_SECONDS = 10
@@ -57,8 +62,12 @@ def create_study(folder: Path, url: str | None = None, name: str = "") -> optuna
     return study
 
 
-def open_study(folder: Path) -> optuna.Study:
+def open_study(folder: Path, *, writes: bool) -> optuna.Study:
     """The study of the search in `folder`.
+
+    Args:
+        folder: of the search.
+        writes: open it to write; without, nothing of a file is changed, not even its log moved into it.
 
     Raises:
         LookupError: none stands there.
@@ -66,12 +75,22 @@ def open_study(folder: Path) -> optuna.Study:
     """
     path, pointer = folder / LEDGER_FILE, folder / POINTER_FILE
     if path.is_file():
-        _look_for_study(path)
-        return optuna.load_study(storage=_sqlite(path), study_name=_STUDY_NAME)
+        return study_in(path, writes=writes)
     if not pointer.is_file():
         raise LookupError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
     named: Mapping[str, str] = read_json(pointer)
     return optuna.load_study(storage=_postgresql(parse_ledger_url(named["url"])), study_name=named["study"])
+
+
+def study_in(path: Path, *, writes: bool) -> optuna.Study:
+    """The study in a file, as `open_study`."""
+    _look_for_study(path)
+    return optuna.load_study(storage=_sqlite(path) if writes else _sqlite_to_read(path), study_name=_STUDY_NAME)
+
+
+def is_cut_short(folder: Path) -> bool:
+    """Whether a new ledger was made that is not in its place yet: what lies there is not to be built on."""
+    return any(folder.glob(f"{READY}*"))
 
 
 def engine_of(study: optuna.Study) -> sa.Engine:
@@ -79,6 +98,13 @@ def engine_of(study: optuna.Study) -> sa.Engine:
     engine = study._storage._backend.engine  # type: ignore[attr-defined]
     assert isinstance(engine, sa.Engine)
     return engine
+
+
+def fold_log(engine: sa.Engine) -> None:
+    """Moves SQLite's log into the file, as far as nobody reads it; what only reads does not do that when it closes."""
+    if engine.dialect.name == "sqlite":
+        with contextlib.suppress(sa.exc.SQLAlchemyError), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextlib.contextmanager
@@ -149,6 +175,11 @@ def _sqlite(path: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=False)
 
 
+def _sqlite_to_read(path: Path) -> optuna.storages.RDBStorage:
+    url, connect = _unformatted(sqlite_url(path.resolve())), {"creator": partial(reading_connection, path)}
+    return optuna.storages.RDBStorage(url, engine_kwargs=connect, skip_compatibility_check=False, skip_table_creation=True)
+
+
 def _unformatted(url: str) -> str:
     """For Optuna, which formats the URL."""
     return url.replace("{", "{{").replace("}", "}}")
@@ -156,11 +187,9 @@ def _unformatted(url: str) -> str:
 
 def _look_for_study(path: Path) -> None:
     """Raises where the file holds no study of ours (Optuna would first make its tables in it), or what runs when it is read."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA trusted_schema=OFF")
-        strange = connection.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone()
-        if strange is not None:
-            raise LookupError(f"it holds a {strange[0]} named {strange[1]!r}, which no ledger has")
+    with only_reading(path) as connection:
+        if strange := strange_in(connection):
+            raise LookupError(strange)
         if connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (_STUDY_NAME,)).fetchone() is None:
             raise LookupError(f"it holds no study named {_STUDY_NAME}")
 

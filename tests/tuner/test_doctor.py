@@ -15,8 +15,10 @@ from tests.tuner.test_recovery import HEADER
 from tests.tuner.test_referee import by_number, drive
 from trainables.checkpoints import write_checkpoint
 from tuner import doctor
-from tuner.backup import BACKUP_FILE, RECORD_FILE, SEALS, Keeper, seals
+from tuner.backup import Keeper
+from tuner.seals import SEALS, seals
 from tuner.search_folder import BEST, locked, trial_folder
+from tuner.store_check import BACKUP_FILE, RECORD_FILE
 from tuner.stores import LEDGER_FILE
 
 

@@ -16,12 +16,15 @@ from tests.faults.ledger_check import Events, differences, read_events
 from tests.tuner.test_referee import by_number, drive, outcome, referee_of
 from trainables.checkpoints import write_checkpoint
 from trainables.paths import write_yaml
-from tuner.backup import BACKUP_FILE, RECORD_FILE, SEALS, Keeper, read_record, seals
+from tuner.backup import Keeper, read_record
 from tuner.ledger import Ledger, LedgerError
 from tuner.ledger_rows import only_reading, read_header, read_trial
 from tuner.records import TrialRecord
-from tuner.recovery import RESTORATIONS, problems_of_store, recover
+from tuner.recovery import recover
+from tuner.restoration import RESTORATIONS
+from tuner.seals import SEALS, seals
 from tuner.search_folder import trial_folder
+from tuner.store_check import BACKUP_FILE, RECORD_FILE, problems_of_store
 from tuner.stores import LEDGER_FILE
 
 HEADER = {"settings": {"trials": 5}, "space": {}, "base": {}, "data_hashes": {}, "rungs": [1, 2]}
