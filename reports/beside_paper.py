@@ -87,7 +87,7 @@ def read_beside_paper(folder: Path) -> BesidePaper:
     Raises:
         LedgerError: no search there, or none over a study.
     """
-    ledger = Ledger.open(folder)
+    ledger = Ledger.read(folder)
     space = parse_space(ledger.header["space"]) if "space" in ledger.header else None
     if not isinstance(space, StudySpace):
         raise LedgerError(f"{folder}: this search has no study, so there is no paper to hold it against (tuner.search --study)")

@@ -153,7 +153,7 @@ def read_leaderboard(folder: Path, *, live: bool | None = None) -> Leaderboard:
     Raises:
         LedgerError: no search there, or none that can be read.
     """
-    ledger = Ledger.open(folder)
+    ledger = Ledger.read(folder)
     header, records = ledger.header, ledger.records(live=is_live(folder) if live is None else live)
     return build_leaderboard(records, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
 

@@ -10,28 +10,27 @@ the ledger is whole they are only compared with it.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from trainables.background import in_background
 from trainables.checkpoints import sync_path
 from trainables.files import write_atomically
+from trainables.plain_files import read_json
 from tuner.ledger import first_line
-from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE
-from tuner.ledger_rows import ENDED, Rows, only_reading, read_ids, read_states, read_trial, state_of
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, RECORD_FILE
+from tuner.ledger_rows import ENDED, HEAD, Rows, check_rows, only_reading, read_ids, read_states, read_trial, state_of
 from tuner.records import TrialRecord
+from tuner.seals import digest
 from tuner.search_folder import trial_folder
+from tuner.store_check import problems_of_store
 
-RECORD_FILE = "record.json"
-SEALS = "seals"
 _ASIDE = ".study.backup.db.aside"
 _BACKUP_SECONDS = 180.0
 
@@ -40,22 +39,32 @@ class RecordError(ValueError):
     """A trial's record is damaged; the message names it and says how."""
 
 
+class DamagedStoreError(ValueError):
+    """What was to be copied is damaged; the message names it and says how."""
+
+
 def back_up(source: Path, target: Path, aside: Path) -> None:
     """Copies a store as it stands at one moment, whoever writes it meanwhile, into one file without a log beside it.
 
-    Written aside, synced, renamed: whatever kills the writer, the copy that was there before stays good.
+    Written aside, looked at, synced, renamed: whatever kills the writer, and whatever has befallen the store, the copy that was
+    there before stays good.
 
     Raises:
         sqlite3.Error, OSError: it cannot be read, or the copy not written.
+        DamagedStoreError: it is not whole; the copy from before was kept.
     """
     copy_store(source, aside)
+    if problems := problems_of_store(aside, told_as=source):
+        aside.unlink()
+        raise DamagedStoreError(f"the one from before is kept: {problems[0]}")
     os.replace(aside, target)
     sync_path(target.parent)
 
 
 def copy_store(source: Path, target: Path) -> None:
     """A synced copy of a store, in place of what has that name."""
-    target.unlink(missing_ok=True)
+    for beside in ("", "-journal", "-wal", "-shm"):  # a killed writer's, which would be taken for the new one's
+        target.with_name(f"{target.name}{beside}").unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
     with only_reading(source) as reader, contextlib.closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
@@ -122,7 +131,7 @@ class Keeper:
     def _settle(self, running: "Future[None]") -> None:
         try:
             running.result()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, DamagedStoreError) as error:
             self._complain(error)
 
     def _complain(self, error: Exception) -> None:
@@ -161,9 +170,9 @@ def read_record(folder: Path, number: int) -> Rows | None:
     """
     path = trial_folder(folder, number) / RECORD_FILE
     try:
-        sealed = json.loads(path.read_bytes())
-        rows: Rows = sealed["rows"]
-        is_whole = sealed["sha256"] == digest(rows) and sealed["trial"] == number
+        sealed = read_json(path)
+        rows = check_rows(sealed["rows"])
+        is_whole = sealed["sha256"] == digest(rows) and sealed["trial"] == number == rows[HEAD][0]["number"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -171,26 +180,6 @@ def read_record(folder: Path, number: int) -> Rows | None:
     if not is_whole:
         raise RecordError(f"{path}: its content is not what its sum says")
     return rows
-
-
-def digest(value: Any) -> str:
-    """sha256 of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def seals(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What each entry of a header may be from now on: as it was, or, once it is written, as it is to be.
-
-    Written first, it is true at every moment after.
-    """
-    plain = json.loads(json.dumps(after))
-    return {key: sorted({digest(value), digest(before.get(key, value))}) for key, value in plain.items()}
-
-
-def broken_seals(header: Mapping[str, Any]) -> list[str]:
-    """Keys of a header whose value is none that was ever written there."""
-    sealed: Mapping[str, list[str]] = header.get(SEALS, {})
-    return sorted(key for key, sums in sealed.items() if key in header and digest(header[key]) not in sums)
 
 
 def _behind(folder: Path, connection: sqlite3.Connection) -> list[int]:

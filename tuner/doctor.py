@@ -19,14 +19,14 @@ from trainables.storage import StorageError, shown
 from tuner.console import visible
 from tuner.inspection import Finding, walk
 from tuner.kept_files import damaged, missing
-from tuner.ledger import Ledger
-from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError, has_study
+from tuner.ledger import Ledger, problem_to_mend
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, READY, LedgerError, has_study
 from tuner.mirror_process import LOG_FILE, last_line, sync_command
-from tuner.recovery import plan_repair, problems_of_store
+from tuner.repair_plan import plan_repair
 from tuner.search_folder import TRIALS, is_live, resume_command, trial_folder
 from tuner.settings import SearchSettings
+from tuner.store_check import problems_of_store
 from tuner.stored_trials import search_place, stored_trial
-from tuner.wal import problem_of_log
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
 _LEFTOVERS = (".aside-", ".replaced-", ".attempt.", ".record.json.", ".study.", ".settings.yaml.")
@@ -75,10 +75,11 @@ def _ledger(folder: Path) -> Iterator[Finding]:
     if (is_file := ledger.exists() or backup.exists()) and (problems := problems_of_store(ledger)):
         yield from (Finding(problem, f"the backup is taken up by: {again}") for problem in problems)
         return
-    if not is_live(folder) and (problem := problem_of_log(folder / f"{LEDGER_FILE}-wal")):
+    if problem := problem_to_mend(folder):
         yield Finding(problem, f"what it lost is looked for by: {again}")
+        return
     try:
-        records = Ledger.open(folder).records(live=is_live(folder))
+        records = Ledger.read(folder).records(live=is_live(folder))
     except LedgerError as error:
         from_file = f"what can be read of it is put together again by: {again}"
         yield Finding(str(error), from_file if is_file else "start the database, or see ledger.json for where it is")
@@ -91,6 +92,7 @@ def _ledger(folder: Path) -> Iterator[Finding]:
         repair = plan_repair(folder, ledger)
         yield from (Finding(f"trial {n}: the ledger lacks what {why} holds", again) for n, (_, why) in repair.trials.items())
         yield from (Finding(f"trial {n}: nothing but its folder is left", again) for n in repair.lost)
+        yield from (Finding(f"trial {n}: none of this number was asked", again) for n in repair.strays)
         yield from (Finding(note, again) for note in repair.notes)
     if is_file:
         yield from _backup(folder)
@@ -104,7 +106,7 @@ def _backup(folder: Path) -> Iterator[Finding]:
 
 def _missing(folder: Path) -> Iterator[Finding]:
     try:
-        ledger = Ledger.open(folder)
+        ledger = Ledger.read(folder)
         settings = SearchSettings.parse(ledger.header["settings"])
         if settings.storage is None:  # else they lie there
             yield from missing(folder, lambda: ledger.records(live=is_live(folder)), settings.keep_models)
@@ -115,7 +117,7 @@ def _missing(folder: Path) -> Iterator[Finding]:
 def _stored(folder: Path) -> Iterator[Finding]:
     """What is stored away from the folder: whether it is there, with the sizes that it should have."""
     try:
-        ledger = Ledger.open(folder)
+        ledger = Ledger.read(folder)
         header, numbers = ledger.header, [record.number for record in ledger.records()]
     except LedgerError:
         return  # told already
@@ -135,7 +137,7 @@ def _stored(folder: Path) -> Iterator[Finding]:
 def _orphans(folder: Path) -> Iterator[Finding]:
     """Folders of trials that the ledger does not know."""
     try:
-        known = {trial_folder(folder, record.number) for record in Ledger.open(folder).records()}
+        known = {trial_folder(folder, record.number) for record in Ledger.read(folder).records()}
     except LedgerError:
         return  # told already
     for path in sorted((folder / TRIALS).glob("*")):
@@ -147,7 +149,7 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
     """What a killed writer has left; while a driver is at work they may be its own."""
     if is_live(folder):
         return
-    for path in (path for path in walk(folder) if path.name.startswith(_LEFTOVERS)):
+    for path in (path for path in walk(folder) if path.name.startswith(_LEFTOVERS) and not path.name.startswith(READY)):
         yield Finding(f"{path}: left by a process that was killed", f"rm -r {quote(str(path))}")
     for path in sorted(folder.glob("*.damaged-*")):
         yield Finding(f"{path}: a damaged ledger, put aside", f"once nothing is missed: rm {quote(str(path))}")

@@ -17,7 +17,7 @@ from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from trainables.storage import is_storage_gone, shown
 from tuner import search_folder
-from tuner.backup import SEALS, Keeper, seals
+from tuner.backup import Keeper
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
 from tuner.console import SteadyConsole, errors_console
@@ -33,6 +33,7 @@ from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
 from tuner.room import Room, check_room, describe_need
 from tuner.samplers import grid_points
+from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
 from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
 from tuner.tracking import MirrorProcess, default_tracking_uri
@@ -71,7 +72,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
-        writing.enter_context(ledger.held())
+        writing.enter_context(ledger.held(folder_is_ours=True))
         _set_up(ledger, folder, plan)
         storage = search_place(ledger.header, plan.settings.storage)
         if storage is not None:
@@ -182,8 +183,10 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     """
     before = ledger.header
     kept: dict[str, Any] = {key: before[key] for key in ("id", "name", PLACE, "lineage") if key in before}
-    for key, value in {SEALS: seals(before, {**kept, **plan.header()}), **plan.header(), "ended": None}.items():
+    sealed = {**kept, **plan.header()}
+    for key, value in {SEALS: seals(before, sealed), **plan.header(), "ended": None}.items():
         ledger.set_header(key, value)
+    ledger.set_header(SEALS, seals(sealed, sealed))
     if plan.settings.searcher == "grid":
         ledger.enqueue(grid_points(plan.space, plan.base, plan.settings.trials, plan.settings.seed))
     else:

@@ -83,7 +83,7 @@ def export_best(
             recorded one, and then the folder is what it was before.
         StorageError: the search's storage cannot be reached.
     """
-    ledger = ledger or Ledger.open(folder)
+    ledger = ledger or Ledger.read(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
         record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
@@ -276,7 +276,7 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
 
 
 def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
-    Ledger.open(folder)
+    Ledger.read(folder)
     search_folder.check_links(folder)
     with search_folder.locked(folder):
         lines: list[str] = []

@@ -8,7 +8,6 @@ Source: Gray & Cheriton 1989, "Leases: an efficient fault-tolerant mechanism for
 """
 
 import contextlib
-import getpass
 import os
 import secrets
 import socket
@@ -16,18 +15,23 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 from optuna.storages._rdb import models
 
+from trainables.heartbeat import process_start
 from trainables.machine import this_machine
 from trainables.parts import ConfigError
-from tuner.processes import is_alive
+from tuner.processes import is_alive, user_name
 from tuner.study_tables import read_study_attribute, transaction, write_study_attribute
 
 LEASE_SECONDS = 60.0
 _RENEWALS_A_LEASE = 4
+_LOCK_SECONDS = 5
+"""How long a driver waits for another one's event."""
+_LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code for that."""
+_STANDS_STILL = "it stands still in the middle of an event; it must end, or the database ends that event: try again in a minute"
 _KEY = "tritune:lease"
 _STUDIES = models.StudyModel.__table__
 
@@ -62,14 +66,30 @@ class Holder:
     def this_process(cls) -> "Holder":
         """This one, with a new token."""
         pid = os.getpid()
-        return cls(secrets.token_hex(16), f"{_user()}@{socket.gethostname()}", this_machine(), pid, _start_of(pid))
+        return cls(secrets.token_hex(16), f"{user_name()}@{socket.gethostname()}", this_machine(), pid, process_start(pid))
 
     @property
     def is_gone(self) -> bool:
         """Whether it is known to have ended: only of a process of this place can that be told."""
-        if not self.place or self.place != this_machine():
-            return False
-        return not is_alive(self.pid) or _start_of(self.pid) != self.started
+        return self._is_of_this_place and (not is_alive(self.pid) or process_start(self.pid) != self.started)
+
+    @property
+    def has_left_this_host(self) -> bool:
+        """The same, where whoever works on this host holds a lock that is ours by now.
+
+        So of a process in a container that was begun anew, or from before this machine was.
+        """
+        return self.is_gone or (self._is_of_this_host and not self._is_of_this_place)
+
+    @property
+    def _is_of_this_place(self) -> bool:
+        return bool(self.place) and self.place == this_machine()
+
+    @property
+    def _is_of_this_host(self) -> bool:
+        """By its name, or, where that is a container's, by the start of its machine."""
+        same_start = bool(self.place) and self.place.split()[:1] == this_machine().split()[:1]
+        return same_start or self.name.rpartition("@")[2] == socket.gethostname()
 
     def __str__(self) -> str:
         return f"{self.name}, process {self.pid}"
@@ -82,20 +102,48 @@ class Lease:
         engine: of the store.
         study_id: of the ledger's study.
         seconds: how long it lasts without being renewed.
+        folder_is_ours: this process holds the lock of the search's folder: where the ledger is a file in it, no other process of
+            this host can be at work.
 
     Raises:
         LeaseHeldError: another driver holds it.
     """
 
-    def __init__(self, engine: sa.Engine, study_id: int, seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, engine: sa.Engine, study_id: int, seconds: float = LEASE_SECONDS, *, folder_is_ours: bool = False) -> None:
         self._engine, self._study_id, self._seconds = engine, study_id, seconds
+        self._is_alone_here = folder_is_ours and engine.dialect.name == "sqlite"
         self.holder = Holder.this_process()
+        try:
+            holder, left = self._ask()
+        except sa.exc.OperationalError as error:
+            if not _is_locked_out(error):
+                raise
+            raise LeaseHeldError([self._words_for(_STANDS_STILL)]) from None
+        if holder != self.holder:
+            raise LeaseHeldError([self._words_for(f"it must end, or its lease must lapse, at the earliest in {left:.0f} s")])
+
+    def _ask(self) -> tuple[Holder, float]:
+        """Takes it, if nobody else holds it; who holds it now, and for how many seconds at least.
+
+        No lease lasts longer than `seconds`.  One that seems to was written before a clock was set back: it is cut to that
+        length, and its holder, if there still is one, renews it.
+        """
         with self._in_turn() as connection:
-            other, left = _read(connection, study_id)
-            if other is not None and left > 0 and not other.is_gone:
-                lapses = f"it must end, or its lease must lapse, at the earliest in {left:.0f} s"
-                raise LeaseHeldError([f"another driver is at work on this search: {other}; {lapses}"])
-            _write(connection, study_id, self.holder, seconds)
+            other, left = _read(connection, self._study_id)
+            if other is None or left <= 0 or self._is_gone(other):
+                _write(connection, self._study_id, self.holder, self._seconds)
+                return self.holder, self._seconds
+            if left > self._seconds:
+                _write(connection, self._study_id, other, self._seconds)
+            return other, min(left, self._seconds)
+
+    def _is_gone(self, other: Holder) -> bool:
+        return other.has_left_this_host if self._is_alone_here else other.is_gone
+
+    def _words_for(self, what_to_do: str) -> str:
+        with self._engine.connect() as connection:
+            other, _ = _read(connection, self._study_id)
+        return f"another driver is at work on this search: {other}; {what_to_do}"
 
     def check(self, connection: sa.Connection) -> None:
         """Looks, within a transaction, whether it is still held; until that ends nobody else can take it.
@@ -151,8 +199,13 @@ class Lease:
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[sa.Connection]:
-        """A transaction that no other of its kind overlaps: it begins with a write, for which every store makes others wait."""
+        """A transaction that no other of its kind overlaps: it begins with a write, for which every store makes others wait.
+
+        Not for ever: whoever stands still in the middle of an event is told.
+        """
         with transaction(self._engine) as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
             same = sa.update(_STUDIES).where(_STUDIES.c.study_id == self._study_id).values(study_name=_STUDIES.c.study_name)
             connection.execute(same)
             yield connection
@@ -161,7 +214,7 @@ class Lease:
 def holder_of(connection: sa.Connection, study_id: int) -> Holder | None:
     """Who holds the lease of a study; None where nobody does."""
     holder, left = _read(connection, study_id)
-    return holder if holder is not None and left > 0 and not holder.is_gone else None
+    return holder if holder is not None and 0 < left <= LEASE_SECONDS and not holder.is_gone else None
 
 
 def _read(connection: sa.Connection, study_id: int) -> tuple[Holder | None, float]:
@@ -182,16 +235,7 @@ def _now(connection: sa.Connection) -> float:
     return float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
-def _start_of(pid: int) -> str:
-    """When a process began, in its system's ticks; it tells two processes of one number apart."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+def _is_locked_out(error: sa.exc.OperationalError) -> bool:
+    """Whether a store says that somebody else keeps it locked."""
+    is_busy = str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+    return is_busy or getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE

@@ -24,6 +24,7 @@ import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -36,11 +37,13 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.drawing import draw
 from tuner.lease import Holder, Lease, holder_of
-from tuner.ledger_places import LedgerError, has_study
+from tuner.ledger_places import LEDGER_FILE, LOCK_FILE, WAL_FILE, LedgerError, has_study
 from tuner.ledger_values import check_header, check_trial
+from tuner.processes import is_locked
 from tuner.records import Ending, Reason, Report, State, TrialRecord
-from tuner.stores import create_study, engine_of, open_study, snapshot
+from tuner.stores import create_study, engine_of, fold_log, is_cut_short, open_study, snapshot, study_in
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
+from tuner.wal import problem_of_log
 
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
@@ -89,28 +92,47 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> "Ledger":
-        """The ledger of the search in `folder`.
+        """The ledger of the search in `folder`, to write it.
 
         Raises:
-            LedgerError: no ledger there, or none that can be read.
+            LedgerError: no ledger there, none that can be read, or one that has to be put together again first.
         """
+        return cls._opened(folder, writes=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Ledger":
+        """The same, to look at: no byte of it is changed, so that what is damaged can still be put together again.
+
+        Raises:
+            LedgerError: as `open`.
+        """
+        return cls._opened(folder, writes=False)
+
+    @classmethod
+    def _opened(cls, folder: Path, *, writes: bool) -> "Ledger":
+        if problem := problem_to_mend(folder):
+            raise LedgerError(f"{problem}: python -m tuner.search --resume {quote(str(folder))} puts it right")
         try:
-            return cls(open_study(folder))
+            return cls(open_study(folder, writes=writes))
         except LedgerError:
             raise
         except Exception as error:
             raise LedgerError(f"{folder}: no ledger that can be read: {first_line(error)}") from error
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, folder_is_ours: bool = False) -> Iterator[None]:
         """Holds the ledger's lease: until its end nobody else writes.
+
+        Args:
+            folder_is_ours: this process holds the lock of the search's folder (see `Lease`).
 
         Raises:
             LeaseHeldError: another driver holds it.
         """
-        with Lease(self._engine, self._study._study_id).renewed() as lease:
+        with Lease(self._engine, self._study._study_id, folder_is_ours=folder_is_ours).renewed() as lease:
             self._lease = lease
             yield
+        fold_log(self._engine)
 
     @property
     def holder(self) -> Holder | None:
@@ -292,6 +314,32 @@ class Ledger:
         trials = self._trials()
         self._writes = True
         return trials
+
+
+def check_readable(path: Path) -> None:
+    """Reads all of a ledger in a file, as whoever goes on with it will.
+
+    Raises:
+        LedgerError: something in it cannot be read.
+    """
+    try:
+        ledger = Ledger(study_in(path, writes=False))
+    except Exception as error:
+        raise LedgerError(f"{path}: no ledger that can be read: {first_line(error)}") from error
+    try:
+        _ = ledger.header, ledger.records()
+    finally:
+        ledger._engine.dispose()
+
+
+def problem_to_mend(folder: Path) -> str:
+    """Why the ledger in a folder has to be put together again before anybody opens it; empty: nothing is known.
+
+    While a driver is at work its log is not looked at: it grows meanwhile.
+    """
+    if is_cut_short(folder):
+        return f"{folder / LEDGER_FILE}: a driver was killed while it put it together again"
+    return "" if is_locked(folder / LOCK_FILE) else problem_of_log(folder / WAL_FILE)
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,11 @@ from tuner.settings import PASSWORD_IN_URL
 
 LEDGER_FILE = "study.db"
 BACKUP_FILE = "study.backup.db"
+RECORD_FILE = "record.json"
+LOCK_FILE = ".lock"
+WAL_FILE = f"{LEDGER_FILE}-wal"
+READY = ".study.db.ready-"
+"""Begins the name of a restored ledger that is only to be put in its place (see `tuner/restoration.py`)."""
 POINTER_FILE = "ledger.json"
 CONNECT_SECONDS = 10
 _POSTGRESQL = re.compile(r"postgresql://\S+")

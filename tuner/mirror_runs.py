@@ -3,7 +3,6 @@
 The time of a point follows from the ledger, not from the clock: a point that is sent again is the same point.
 """
 
-import getpass
 import hashlib
 import json
 import re
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from tuner.processes import user_name
 from tuner.records import Report, TrialRecord, rank
 from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
 
@@ -211,7 +211,7 @@ def _common_tags(header: Mapping[str, Any], folder: Path) -> dict[str, str]:
     lineage, hashes = header.get("lineage") or {}, header.get("data_hashes") or {}
     tags = {
         SEARCH_TAG: str(header.get("id") or hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]),
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
         "mlflow.source.name": "tuner.search",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": lineage.get("git_commit"),
@@ -253,10 +253,3 @@ def _text(value: Any) -> str:
 
 def _milliseconds(moment: datetime | None) -> int:
     return int(moment.timestamp() * 1000) if moment else 0
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return "unknown"

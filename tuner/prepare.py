@@ -145,7 +145,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     """
     from tuner.ledger import Ledger  # Optuna: a new search that is refused needs none
 
-    header = Ledger.open(folder).header
+    header = Ledger.read(folder).header
     missing = [key for key in ("settings", "space", "base", "data_hashes") if key not in header]
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")

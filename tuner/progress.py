@@ -202,6 +202,8 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
         rate = f"{report['examples_per_second']:.0f} examples/s" if report["examples_per_second"] else "no step since the last"
         return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(report)}  {metrics}  {rate}"
+    if event == "halve":
+        return f"{name}  out of memory: goes on with {record.micro_batch_size} examples at once"
     if record.state == "failed":
         return f"{name}  failed: {record.reason}  {record.detail}"
     return f"{name}  {record.state} with score {record.score:.4f}" if record.score is not None else f"{name}  {record.state}"

@@ -67,7 +67,8 @@ class Referee:
         folder: of the search, absolute; trials get `trials/<number>/` in it.
         storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
-        listener: called with "ask", "requeue", "report" or "end" and the trial's record after each event; must not raise.
+        listener: called with "ask", "requeue", "report", "halve" or "end" and the trial's record after each event; must not
+            raise.
 
     Attributes:
         rungs: where trials are compared.
@@ -207,7 +208,9 @@ class Referee:
             return None
         assert smaller.data.micro_batch_size is not None
         self._ledger.halve(number, smaller.data.micro_batch_size)
-        return self.order_of(number)
+        record = self._ledger.record(number)
+        self._listener("halve", record)
+        return self._order(record)
 
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""

@@ -196,9 +196,10 @@ def _recover(folder: Path, *, without_lost: bool) -> None:
     """Makes a damaged ledger whole again, and says so.
 
     Raises:
-        ConfigError: another driver is at work here.
+        ConfigError: another driver is at work here, or a link lies in the folder.
         LedgerError: it cannot be made whole.
     """
+    search_folder.check_links(folder)
     if not any((folder / name).exists() for name in (LEDGER_FILE, BACKUP_FILE)):
         return
     from tuner.recovery import recover  # Optuna: seconds, where a machine is busy
@@ -224,7 +225,7 @@ def _look_at_resumed(given: Mapping[str, Any], changes: dict[str, Any], problems
     problems.add(*(f"{option}: cannot change once a search has begun; leave it out with --resume" for option in fixed))
     from tuner.ledger import Ledger
 
-    before = Ledger.open(given["resume"]).header.get("settings", {})
+    before = Ledger.read(given["resume"]).header.get("settings", {})
     search_folder.check_links(given["resume"])
     already, of_study = int(before.get("trials", 1)), before.get("study") is not None
     if "trials" in given and of_study:

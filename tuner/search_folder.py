@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 
 from trainables import teacher_files
 from trainables.parts import ConfigError
-from tuner.ledger_places import POINTER_FILE, LedgerError, has_study
+from tuner.ledger_places import LOCK_FILE, POINTER_FILE, LedgerError, has_study
+from tuner.processes import is_locked
 
 RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
-LOCK_FILE = ".lock"
 TRIALS = "trials"
 BEST = teacher_files.BEST
 _LOCK_SECONDS = 1.0
@@ -106,17 +106,9 @@ def is_live(folder: Path) -> bool:
         from tuner.ledger import Ledger  # Optuna: most that ask for a folder's files open no ledger
 
         with contextlib.suppress(LedgerError):
-            if Ledger.open(folder).holder is not None:
+            if Ledger.read(folder).holder is not None:
                 return True
-    if not (folder / LOCK_FILE).exists():
-        return False
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0, mode=0o600):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that we may only read: nobody here can drive it
-        return False
+    return is_locked(folder / LOCK_FILE)
 
 
 def write_json(path: Path, value: object) -> None:

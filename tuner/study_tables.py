@@ -41,8 +41,14 @@ _json_to_distribution = functools.lru_cache(maxsize=1000)(json_to_distribution)
 
 @contextlib.contextmanager
 def transaction(engine: sa.Engine) -> Iterator[Connection]:
-    """What is written within it stands whole afterwards, on the disk, or not at all."""
+    """What is written within it stands whole afterwards, on the disk, or not at all.
+
+    In SQLite it is the only writer from its beginning on: left to itself, the driver would begin it at the first write, and what
+    was read until then, such as whose the ledger is, might be otherwise by now.
+    """
     with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
 
 

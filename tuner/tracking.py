@@ -345,7 +345,7 @@ def _upload(client: Any, run_id: str, artifact: Artifact) -> None:
 
 def _open(folder: Path, tracking_uri: str | None) -> tuple[Ledger, str]:
     try:
-        ledger = Ledger.open(folder)
+        ledger = Ledger.read(folder)
         check_links(folder)
         uri = tracking_uri or (ledger.header.get("settings") or {}).get("tracking_uri")
         return ledger, parse_tracking_uri(uri) if uri else default_tracking_uri(folder)

@@ -10,7 +10,8 @@ from tests.cluster.hosts import SHARED
 from tests.cluster.ray_up import OnPrem
 from tests.end_to_end.conftest import QUICK
 from tests.faults.ledger_check import LEDGER, Observer, problems_of
-from tuner.ledger import Ledger, LedgerError
+from tuner.ledger import Ledger
+from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord
 
 END_SECONDS = 1200.0

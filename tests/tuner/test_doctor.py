@@ -18,10 +18,11 @@ from tests.tuner.played_search import by_number, drive, referee_of
 from tests.tuner.test_recovery import HEADER
 from trainables.checkpoints import write_checkpoint
 from tuner import doctor
-from tuner.backup import RECORD_FILE, SEALS, Keeper, seals
+from tuner.backup import Keeper
 from tuner.ledger import Ledger
-from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, POINTER_FILE
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, POINTER_FILE, RECORD_FILE
 from tuner.records import rank
+from tuner.seals import SEALS, seals
 from tuner.search_folder import BEST, locked, trial_folder
 from tuner.settings import SearchSettings
 

@@ -1,5 +1,6 @@
 """A ledger in PostgreSQL is the ledger: the same search comes to the same there, and is taken up from another folder."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,8 +17,8 @@ import sqlalchemy as sa
 from tests.postgresql import needs_server
 from tests.tuner.played_search import by_config, drive, outcome
 from trainables.parts import ConfigError
-from tuner import lease
-from tuner.lease import Holder, LeaseHeldError, LeaseLostError
+from tuner import lease, stores
+from tuner.lease import Holder, Lease, LeaseHeldError, LeaseLostError
 from tuner.ledger import Ledger
 from tuner.ledger_places import POINTER_FILE, LedgerError, check_ledger_url, parse_ledger_url
 from tuner.search_folder import check_new, is_live
@@ -81,6 +82,30 @@ def test_a_second_driver_is_told_who_is_at_work_and_takes_over_once_the_lease_ha
                 ledger.set_header("writer", "the first")
     assert Ledger.open(tmp_path / "copy").header["writer"] == "the second"
     assert not is_live(tmp_path / "copy")
+
+
+def test_a_driver_that_stands_still_in_an_event_is_named_and_ended(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_LOCK_SECONDS", 1)
+    monkeypatch.setattr(stores, "_SILENCE_SECONDS", 4)
+    first, second = Ledger.open(tmp_path / "search"), Ledger.open(tmp_path / "search")
+    held = Lease(first._engine, first._study._study_id)
+    _give_to(ledger, replace(held.holder, place="another machine"), -1)
+    connection = first._engine.connect()
+    connection.begin()
+    held.check(connection)
+    with pytest.raises(LeaseHeldError, match=f"process {os.getpid()}; it stands still in the middle of an event"):
+        Lease(second._engine, second._study._study_id)
+    taken = None
+    while taken is None:  # until the server has ended the event
+        with contextlib.suppress(LeaseHeldError):
+            taken = Lease(second._engine, second._study._study_id)
+    with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction"):
+        connection.execute(sa.text("SELECT 1"))
+    connection.close()
+    with pytest.raises(LeaseLostError):
+        held.renew()
 
 
 def test_a_driver_that_was_killed_holds_nothing(ledger: Ledger, tmp_path: Path) -> None:

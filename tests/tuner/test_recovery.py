@@ -1,6 +1,7 @@
 """A ledger that was damaged in every place in turn holds all that was acknowledged again, or says what is missing."""
 
 import contextlib
+import gc
 import json
 import random
 import shutil
@@ -10,19 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from reports.leaderboard import read_leaderboard
 from tests.damages import empty, flip_bit, truncate
 from tests.faults.ledger_check import Events, differences, read_events
 from tests.tuner.test_referee import by_number, drive, outcome, referee_of
 from trainables.checkpoints import write_checkpoint
+from trainables.disk import is_disk_full
 from trainables.paths import write_yaml
-from tuner.backup import RECORD_FILE, SEALS, Keeper, read_record, seals
+from tuner import restoration, search
+from tuner.backup import Keeper, RecordError, read_record
+from tuner.doctor import examine
 from tuner.ledger import Ledger
-from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
+from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, RECORD_FILE, LedgerError
 from tuner.ledger_rows import only_reading, read_header, read_trial
 from tuner.records import TrialRecord
-from tuner.recovery import RESTORATIONS, problems_of_store, recover
+from tuner.recovery import recover
+from tuner.referee import Order
+from tuner.restoration import RESTORATIONS
+from tuner.seals import SEALS, broken_seals, digest, seals
 from tuner.search_folder import trial_folder
+from tuner.store_check import problems_of_store
 
 HEADER = {"settings": {"trials": 5}, "space": {}, "base": {}, "data_hashes": {}, "rungs": [1, 2]}
 NUM_EVENTS = 9
@@ -238,3 +248,156 @@ def test_referee_goes_on_with_a_restored_rung(toy: Any, killed: Path) -> None:
     remove(killed / WAL, random.Random(0))
     recover(killed)
     assert referee_of(toy, Ledger.open(killed)).rungs.table() == rungs
+
+
+def test_a_damaged_ledger_takes_the_place_of_no_good_backup(killed: Path) -> None:
+    good = (killed / BACKUP_FILE).read_bytes()
+    with sqlite3.connect(killed / LEDGER_FILE) as connection:
+        connection.execute("""UPDATE study_user_attributes SET value_json = '{"trials": 4}' WHERE key = 'settings'""")
+    keeper = Keeper(killed)
+    keeper.close()
+    assert (killed / BACKUP_FILE).read_bytes() == good
+    assert "the one from before is kept" in keeper.problem and "settings is not what its sum says" in keeper.problem
+    recover(killed)
+    assert problems_of_store(killed / LEDGER_FILE) == []
+
+
+@pytest.mark.parametrize("look", [Ledger.read, examine, read_leaderboard], ids=lambda look: look.__name__)
+def test_whoever_looks_leaves_a_damaged_log_as_it_is(killed: Path, look: Callable[[Path], Any]) -> None:
+    content = bytearray((killed / WAL).read_bytes())
+    content[len(content) // 2] ^= 1
+    (killed / WAL).write_bytes(content)
+    with contextlib.suppress(LedgerError):
+        look(killed)
+    gc.collect()
+    assert (killed / WAL).read_bytes() == content
+    assert any(WAL in line for line in recover(killed))
+
+
+def test_whoever_looks_moves_no_log_into_the_ledger(killed: Path) -> None:
+    before = {name: (killed / name).read_bytes() for name in (LEDGER_FILE, WAL)}
+    assert read_leaderboard(killed, live=False).rows
+    gc.collect()
+    assert {name: (killed / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("key", [*HEADER, SEALS])
+def test_a_header_that_lacks_an_entry_is_noticed(killed: Path, key: str) -> None:
+    wanted = {**HEADER, "fixed": ["optimizer.lr"]}
+    ledger = Ledger.open(killed)
+    for name, value in {**wanted, SEALS: seals(wanted, wanted)}.items():
+        ledger.set_header(name, value)
+    ledger._engine.dispose()
+    Keeper(killed).close()
+    with contextlib.closing(sqlite3.connect(killed / LEDGER_FILE)) as connection, connection:
+        connection.execute("UPDATE study_user_attributes SET key = 'renamed' WHERE key = ?", (key,))
+    assert any(f"lacks {key}" in line for line in recover(killed))
+    with only_reading(killed / LEDGER_FILE) as connection:
+        assert read_header(connection)[key] == {**wanted, SEALS: seals(wanted, wanted)}[key]
+
+
+def test_no_bit_of_the_seals_changes_unseen() -> None:
+    header = {**HEADER, SEALS: seals(HEADER, HEADER)}
+    text = json.dumps(header[SEALS])
+    for place in range(len(text)):
+        for bit in range(7):
+            changed = text[:place] + chr(ord(text[place]) ^ 1 << bit) + text[place + 1 :]
+            with contextlib.suppress(ValueError):
+                assert broken_seals({**HEADER, SEALS: json.loads(changed)}) or json.loads(changed) == header[SEALS], changed
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        json.dumps({"trial": 0, "rows": {}, "sha256": digest({})}),
+        json.dumps({"trial": 0, "rows": {"trials": []}, "sha256": digest({"trials": []})}),
+        json.dumps([]),
+    ],
+    ids=["deep", "no tables", "no head", "a list"],
+)
+def test_a_record_that_is_none_is_named(killed: Path, content: str) -> None:
+    (trial_folder(killed, 0) / RECORD_FILE).write_text(content)
+    with pytest.raises(RecordError, match=RECORD_FILE):
+        read_record(killed, 0)
+    recover(killed)
+
+
+def test_names_of_columns_in_a_record_are_looked_at(killed: Path) -> None:
+    rows = read_record(killed, 0)
+    assert rows is not None
+    rows["trial_user_attributes"].append({"key, trial_id) SELECT 1, 1; --": 1})
+    (trial_folder(killed, 0) / RECORD_FILE).write_text(json.dumps({"trial": 0, "rows": rows, "sha256": digest(rows)}))
+    with pytest.raises(RecordError, match="rows of key, value_json must stand here"):
+        read_record(killed, 0)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        f"UPDATE study_user_attributes SET value_json = '{DEEP}' WHERE key = 'base'",
+        "CREATE TRIGGER evil AFTER INSERT ON trials BEGIN DELETE FROM studies; END",
+        "CREATE VIEW evil AS SELECT 1",
+    ],
+    ids=["deep", "trigger", "view"],
+)
+def test_a_ledger_that_is_none_is_not_built_on(killed: Path, harm: str) -> None:
+    before = acknowledged(killed)
+    with contextlib.closing(sqlite3.connect(killed / LEDGER_FILE)) as connection, connection:
+        connection.execute(harm)
+    assert problems_of_store(killed / LEDGER_FILE)
+    recover(killed)
+    assert problems_of_store(killed / LEDGER_FILE) == []
+    assert differences(without(before, "passed"), acknowledged(killed)) == []
+
+
+def test_a_checkpoint_without_its_reports_says_nothing(killed: Path) -> None:
+    running = next(record for record in records_of(killed) if record.state == "running")
+
+    def fill(folder: Path) -> None:
+        write_yaml(running.config, folder / "config.yaml")
+        (folder / "state.json").write_text("{}")
+
+    write_checkpoint(trial_folder(killed, running.number) / "checkpoints", "report-0002", fill)
+    empty(killed / LEDGER_FILE, random.Random(0))
+    (trial_folder(killed, running.number) / RECORD_FILE).unlink()
+    with pytest.raises(LedgerError, match=f"(?s)says nothing of its trial.*trials {running.number}: they were asked"):
+        recover(killed)
+
+
+def test_a_full_disk_is_told_as_such(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty(killed / LEDGER_FILE, random.Random(0))
+
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoration, "copy_store", full)
+        with pytest.raises(LedgerError) as caught:
+            recover(killed)
+    assert is_disk_full(caught.value) and (killed / LEDGER_FILE).read_bytes() == b""
+    assert recover(killed)
+
+
+def test_that_a_trial_was_halved_stands_in_its_record(toy: Any, killed: Path) -> None:
+    referee = referee_of(toy, Ledger.open(killed), Keeper(killed, every_seconds=1e9))
+    order = referee.next_order()
+    assert isinstance(order, Order) and referee.out_of_memory(order.number, "no room") is not None
+    (killed / WAL).unlink()
+    empty(killed / LEDGER_FILE, random.Random(0))
+    recover(killed)
+    assert Ledger.read(killed).record(order.number).micro_batch_size is not None
+
+
+def test_a_link_is_told_before_anything_is_read_through_it(killed: Path, tmp_path: Path) -> None:
+    (killed / "trials").rename(tmp_path / "elsewhere")
+    (killed / "trials").symlink_to(tmp_path / "elsewhere")
+    empty(killed / LEDGER_FILE, random.Random(0))
+    done = CliRunner().invoke(search.app, ["--resume", str(killed)])
+    assert done.exit_code == search.EXIT_MISTAKE and f"{killed / 'trials'}: a link" in done.stderr
+    assert (killed / LEDGER_FILE).read_bytes() == b"" and not list(killed.glob("*.damaged-*"))
+    [finding] = examine(killed)
+    assert "a link" in finding.seen and finding.to_do

@@ -1,4 +1,5 @@
 import datetime
+import fcntl
 import json
 import os
 import stat
@@ -76,6 +77,24 @@ def test_a_search_is_live_while_it_is_held(tmp_path: Path) -> None:
         assert is_live(tmp_path)
     assert not is_live(tmp_path)
     assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
+
+
+def test_two_who_ask_at_once_do_not_take_each_other_for_a_driver(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        pass
+    with (tmp_path / ".lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # one that asks, in the middle of it
+        assert not is_live(tmp_path)
+
+
+def test_a_link_or_a_pipe_in_the_locks_place_is_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    assert not is_live(tmp_path)
+    (tmp_path / ".lock").unlink()
+    os.mkfifo(tmp_path / ".lock")
+    assert not is_live(tmp_path)
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 def test_a_second_driver_is_kept_out_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
