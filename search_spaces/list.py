@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from search_spaces.registry import SPACES, STUDIES, find_study
 from search_spaces.study import Study, StudyRow
 from trainables.config import TrialConfig
 from trainables.parts import ConfigError
+from trainables.plain_files import dump_yaml
 
 _WIDTH = 400
 """Columns; narrower than that, a terminal wraps lines and the tables stay whole."""
@@ -103,7 +103,7 @@ def main(
             found = find_study(study)
             found.only([row])  # complains where there is none
             tree = row_config(found, found.by_name[row]).to_tree()
-            typer.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+            typer.echo(dump_yaml(tree), nl=False)
     except ConfigError as error:
         typer.echo("\n".join(error.problems), err=True)
         raise typer.Exit(2) from None

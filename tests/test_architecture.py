@@ -85,7 +85,8 @@ OWNERS = {
 
 FORBIDDEN = {
     *("eval", "exec", "compile", "__import__", "importlib.import_module", "input", "os.system", "os.popen", "tempfile.mktemp"),
-    *("yaml.load_all", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.dump"),
+    *("yaml.load_all", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all"),
+    *("yaml.safe_dump", "yaml.safe_dump_all", "yaml.dump_all"),
     *("torch.hub.load", "torch.jit.load", "torch.export.load", "torch.package.PackageImporter"),
     *("torch.serialization.add_safe_globals", "numpy.fromfile", "pandas.read_pickle", "shutil.unpack_archive"),
     *("mlflow.pyfunc.load_model", "mlflow.pytorch.load_model", "ray.cloudpickle.loads", "ray.cloudpickle.load"),
@@ -95,6 +96,7 @@ NEEDED = (
     ("torch.load", "weights_only", "True"),
     ("yaml.load", "Loader", "PlainLoader"),
     ("yaml.compose", "Loader", "PlainLoader"),
+    ("yaml.dump", "Dumper", "PlainDumper"),
     ("numpy.load", "allow_pickle", "False"),
     (".from_pretrained", "trust_remote_code", "False"),
     ("ForCausalLM.from_pretrained", "use_safetensors", "True"),

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from trainables.parts import ConfigError, nearest
-from trainables.plain_files import TooLargeError, compose_yaml, parse_yaml, read_text
+from trainables.plain_files import TooLargeError, compose_yaml, dump_yaml, parse_yaml, read_text
 
 PARTS_OF_A_SEARCH = {"settings", "space", "config"}
 """Keys of a file that holds all of a search, for people: `settings.yaml`, `--print-config`."""
@@ -141,7 +141,7 @@ def lines_of(path: Path) -> dict[str, int]:
 
 def write_yaml(tree: Mapping[str, Any], path: Path) -> None:
     """Writes a tree of plain values as YAML, keys in the order given."""
-    path.write_text(yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(dump_yaml(dict(tree)), encoding="utf-8")
 
 
 def _assign_one(tree: Any, keys: list[str], value: Any, path: str) -> None:

@@ -86,6 +86,18 @@ PlainLoader.yaml_implicit_resolvers = {
 PlainLoader.add_implicit_resolver(f"{_YAML_TAG}float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789."))
 
 
+class PlainDumper(yaml.SafeDumper):
+    """Plain values as YAML that `PlainLoader` reads back: text that it would take for a number, such as `0E0`, is quoted."""
+
+
+PlainDumper.yaml_implicit_resolvers = PlainLoader.yaml_implicit_resolvers
+
+
+def dump_yaml(tree: Any) -> str:
+    """Plain values as YAML, keys in their order; `parse_yaml` gives them back."""
+    return yaml.dump(tree, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)
+
+
 def parse_yaml(text: str) -> Any:
     """The plain values in a YAML text.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from typer import Option
 
 from trainables.config import TrialConfig, read_config
@@ -17,6 +16,7 @@ from trainables.files import write_atomically
 from trainables.inputs import Inputs, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError
 from trainables.paths import parse_assignments, write_yaml
+from trainables.plain_files import dump_yaml
 from trainables.secrecy import keep_files_private
 from trainables.tasks import TaskSet, best_report
 
@@ -48,7 +48,7 @@ def main(  # noqa: PLR0917 - a command line
     try:
         trial = _resolve_config(config, tasks, data, set_ or [], out, resume=resume)
         if print_config:
-            typer.echo(yaml.safe_dump(trial.to_tree(), sort_keys=False, allow_unicode=True), nl=False)
+            typer.echo(dump_yaml(trial.to_tree()), nl=False)
             return
         inputs = open_inputs(trial)
         _describe(inputs, say)

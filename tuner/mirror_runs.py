@@ -13,8 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
-import yaml
-
+from trainables.plain_files import dump_yaml
 from tuner.processes import user_name
 from tuner.records import Report, TrialRecord, rank
 from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
@@ -52,7 +51,7 @@ class Artifact:
     @property
     def text(self) -> str:
         """The YAML, made when it is sent: of thousands of configs it would take longer than all the rest."""
-        return yaml.safe_dump(dict(self.tree), sort_keys=False, allow_unicode=True)
+        return dump_yaml(dict(self.tree))
 
 
 @dataclass(frozen=True)

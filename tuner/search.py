@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-import yaml
 from rich.console import Console
 from typer import Option
 
 from trainables.disk import is_disk_full
 from trainables.parts import ConfigError, Problems, sentences_of
+from trainables.plain_files import dump_yaml
 from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
@@ -128,7 +128,7 @@ def main(  # noqa: PLR0917 - a command line
             raise
         raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
     if print_config:
-        typer.echo(yaml.safe_dump(plan.for_people(), sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(dump_yaml(plan.for_people()), nl=False)
         return
     from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
 

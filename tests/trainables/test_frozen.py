@@ -65,7 +65,7 @@ def test_a_trial_trains_as_if_all_were_computed(small_config: TrialConfig, case:
     for one, other in zip(expected, found, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():
-            assert other[key] == pytest.approx(value, rel=1e-3, abs=1e-4), key
+            assert other[key] == pytest.approx(value, rel=1e-3, abs=1e-3), key  # Pearson of predictions that hardly differ
     for name, weight in weights.items():
         torch.testing.assert_close(own_weights[name], weight, rtol=1e-3, atol=1e-4, msg=name)
 

@@ -11,6 +11,7 @@ from trainables.plain_files import (
     MAX_DEPTH,
     MAX_VALUES,
     TooLargeError,
+    dump_yaml,
     parse_json,
     parse_yaml,
     read_json,
@@ -24,8 +25,13 @@ TREES = st.recursive(LEAVES, lambda t: st.lists(t, max_size=4) | st.dictionaries
 
 @given(TREES)
 def test_what_was_dumped_is_read_back(tree: Any) -> None:
-    assert parse_yaml(yaml.safe_dump(tree, allow_unicode=True)) == tree
+    assert parse_yaml(dump_yaml(tree)) == tree
     assert parse_json(json.dumps(tree)) == tree
+
+
+@pytest.mark.parametrize("text", ["0E0", "3e-5", "1.e5", "2026-11-22", "yes", "~", "0x1f", ""])
+def test_text_that_looks_like_a_value_is_text_again(text: str) -> None:
+    assert parse_yaml(dump_yaml({text: [text]})) == {text: [text]}
 
 
 @given(st.text(max_size=80))
