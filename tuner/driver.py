@@ -31,7 +31,7 @@ from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
 from tuner.records import TrialRecord, rank
 from tuner.referee import Referee
-from tuner.room import Room, check_room, describe_need
+from tuner.room import Room, check_room, describe_need, in_words
 from tuner.samplers import grid_points
 from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
@@ -320,12 +320,23 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
-        describe_need(folder, plan.most_bytes(slots)),
+        *_needs(folder, plan, slots),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _needs(folder: Path, plan: SearchPlan, slots: int) -> list[str]:
+    """What the search takes at most, wherever it writes."""
+    most = plan.most_bytes(slots)
+    if plan.settings.storage is None:
+        return [describe_need(folder, most)]
+    return [
+        describe_need(folder, plan.bytes_in_folder(), "ledger, logs, a model to be exported"),
+        f"in the storage at most {in_words(most)}; a trial takes {in_words(plan.running_bytes())} on the machine it works on",
+    ]
 
 
 def _what_varies(plan: SearchPlan) -> str:

@@ -75,8 +75,13 @@ def most_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slot
         slots: trials at once; of those that were interrupted there are no more.
         keep_models: ended trials that keep their weights.
     """
-    of_a_running_one = (KEPT_CHECKPOINTS + 1) * checkpoint_bytes + 2 * model_bytes
-    return slots * of_a_running_one + (keep_models + 1) * model_bytes + num_trials * TEXT_BYTES
+    at_work = running_bytes(model_bytes=model_bytes, checkpoint_bytes=checkpoint_bytes)
+    return slots * at_work + (keep_models + 1) * model_bytes + num_trials * TEXT_BYTES
+
+
+def running_bytes(*, model_bytes: int, checkpoint_bytes: int) -> int:
+    """What one trial that may go on takes at most, wherever it works."""
+    return (KEPT_CHECKPOINTS + 1) * checkpoint_bytes + 2 * model_bytes
 
 
 def used_bytes(folder: Path) -> int:
@@ -89,14 +94,15 @@ def used_bytes(folder: Path) -> int:
     return sum(sizes.values())
 
 
-def describe_need(folder: Path, most: int) -> str:
-    """What a search takes on the disk at most, beside what is free there, in words."""
+def describe_need(folder: Path, most: int, what: str = "trials and ledger") -> str:
+    """What a search takes on the disk at most, and of what that is made, beside what is free there, in words."""
     free = free_bytes(folder)
     too_little = "; a full disk ends the search with exit code 4" if free + used_bytes(folder) < most else ""
-    return f"on disk at most {_in_words(most)} (trials and ledger); {_in_words(free)} are free{too_little}"
+    return f"on disk at most {in_words(most)} ({what}); {in_words(free)} are free{too_little}"
 
 
-def _in_words(num_bytes: int) -> str:
+def in_words(num_bytes: int) -> str:
+    """A number of bytes for people."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 

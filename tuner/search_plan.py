@@ -15,7 +15,7 @@ from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
-from tuner.room import most_bytes
+from tuner.room import TEXT_BYTES, most_bytes, running_bytes
 from tuner.settings import SearchSettings
 
 SAMPLE_BUDGET = 630
@@ -75,6 +75,14 @@ class SearchPlan:
             slots=slots,
             keep_models=self.settings.keep_models,
         )
+
+    def bytes_in_folder(self) -> int:
+        """What the search's folder takes where trials lie in a storage: the ledger, logs, a model to be exported."""
+        return self.settings.trials * TEXT_BYTES + self.model_bytes
+
+    def running_bytes(self) -> int:
+        """What a trial takes at most on the machine that it works on."""
+        return running_bytes(model_bytes=self.model_bytes, checkpoint_bytes=self.checkpoint_bytes)
 
     def header(self) -> dict[str, Any]:
         """What the ledger holds of it."""

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.trainables.curves import curve_of
 from trainables.config import TrialConfig
+from trainables.steps import Metrics
 from trainables.tasks import CS224N
 
 # Time is not what these tests are about, and the machine may be busy.
@@ -109,3 +111,9 @@ def pieces_of(make_batch: Callable[..., object]) -> Callable[..., list[object]]:
         ]
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def curve(small_config: TrialConfig) -> list[Metrics]:
+    """Of the small config, which nobody interrupts."""
+    return curve_of(small_config)

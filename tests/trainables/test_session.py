@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainables.curves import plain
 from trainables.checkpoints import checkpoints, newest_good, verify
 from trainables.config import TrialConfig
 from trainables.data.tokens import tokenise
@@ -13,27 +14,12 @@ from trainables.evaluation import evaluate
 from trainables.model.files import load_model
 from trainables.session import TrialSession
 from trainables.steps import Metrics
-from trainables.trainer import Trainer
-
-CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
-
-
-def plain(metrics: Metrics) -> Metrics:
-    return {key: value for key, value in metrics.items() if key not in CLOCK}
 
 
 def finish(session: TrialSession) -> list[Metrics]:
     while not session.done:
         session.next_report()
     return [plain(metrics) for metrics in session.trainer.history]
-
-
-@pytest.fixture(scope="module")
-def curve(small_config: TrialConfig) -> list[Metrics]:
-    trainer = Trainer(small_config)
-    while not trainer.done:
-        trainer.advance()
-    return [plain(metrics) for metrics in trainer.history]
 
 
 def test_it_reports_what_the_trainer_reports_and_keeps_the_newest_two(

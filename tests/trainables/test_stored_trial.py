@@ -7,22 +7,14 @@ import pytest
 
 from tests.damages import empty, flip_bit
 from tests.s3_server import S3Server
-from tests.trainables.test_session import finish, plain
+from tests.trainables.curves import plain
+from tests.trainables.test_session import finish
 from trainables import heartbeat
 from trainables.config import TrialConfig
 from trainables.session import TrialSession
 from trainables.steps import Metrics
 from trainables.storage import DamagedError, Storage, StorageError
 from trainables.stored_trial import ABANDONED_SECONDS, StoredTrial, bring_teachers, remove_abandoned, working_folder
-from trainables.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def curve(small_config: TrialConfig) -> list[Metrics]:
-    trainer = Trainer(small_config)
-    while not trainer.done:
-        trainer.advance()
-    return [plain(metrics) for metrics in trainer.history]
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -15,6 +15,7 @@ from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 from tuner.prepare import prepare
+from tuner.room import in_words
 
 
 class NoMirror:
@@ -154,3 +155,12 @@ def test_it_announces_what_a_trial_has_and_what_the_disk_must_hold(
         assert "this machine alone; each trial has 1 CPU and 0.25 GPU (4 trials a GPU)\n" in said
         assert f"on disk at most {plan.most_bytes(8) / 1e6:.0f} MB (trials and ledger); {free / 1e6:.0f} MB" in said or not warned
         assert ("a full disk ends the search with exit code 4" in said) == warned
+
+
+def test_with_a_storage_it_announces_what_lies_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = prepare({"trials": 3, "storage": f"file://{tmp_path}/storage"}, set_texts=["encoder.name=tiny"])
+    driver._announce(SteadyConsole(), tmp_path, plan, slots=2, cluster=None)
+    said = capsys.readouterr().out
+    assert f"on disk at most {in_words(plan.bytes_in_folder())} (ledger, logs, a model to be exported); " in said
+    assert f"in the storage at most {in_words(plan.most_bytes(2))}; a trial takes {in_words(plan.running_bytes())} on the" in said
+    assert plan.running_bytes() < plan.most_bytes(2)
