@@ -19,7 +19,8 @@ import trainables.session
 import tuner.ledger
 from tests.faults.scorecard import Row
 from tests.trainables.conftest import small_config, small_folder  # noqa: F401  fixtures
-from tests.trainables.test_session import finish, plain
+from tests.trainables.curves import plain
+from tests.trainables.test_session import finish
 from tests.tuner.conftest import toy  # noqa: F401  a fixture
 from tests.tuner.test_referee import by_number, drive, outcome
 from trainables.config import TrialConfig
