@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,12 @@ class Bench:
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data = folder, data
+        self._started: list[subprocess.Popen[str]] = []
         self.environment = {**os.environ, "TRITUNE_CACHE": str(cache), "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 
     def start(self, module: str, *args: str | Path) -> subprocess.Popen[str]:
         """A command, begun, in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, *map(str, args)],
             cwd=self.folder,
             env=self.environment,
@@ -49,6 +50,15 @@ class Bench:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        """Ends what a test that failed has left running: it would be held against the next one."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def run(self, module: str, *args: str | Path, timeout_seconds: float = 180) -> Done:
         """A command, run to its end."""
@@ -110,5 +120,7 @@ def make_bench(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Ca
 
 
 @pytest.fixture
-def bench(make_bench: Callable[[str], Bench]) -> Bench:
-    return make_bench("bench")
+def bench(make_bench: Callable[[str], Bench]) -> Iterator[Bench]:
+    made = make_bench("bench")
+    yield made
+    made.end_all()

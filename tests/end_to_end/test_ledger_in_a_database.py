@@ -14,6 +14,7 @@ def test_a_killed_search_goes_on_in_another_folder(bench: Bench, url: str) -> No
     args = ["--data", bench.data, *QUICK, "--budget", "900", "--trials", "3", "--out", "runs/here", "--ledger", url]
     process = bench.start("tuner.search", *args)
     bench.wait_for("here", lambda records: sum(len(record.reports) for record in records) >= 2)
+    os.kill(process.pid, signal.SIGSTOP)  # or it might be done by the time that others ask
     second = bench.run("tuner.search", "--resume", "runs/here")
     assert second.code == 2 and "another driver is at work" in second.err
     shutil.copytree(bench.folder / "runs" / "here", bench.folder / "runs" / "early")
