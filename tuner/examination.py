@@ -18,7 +18,8 @@ from trainables.stored_trial import working_folder
 MAX_STACK_BYTES = 100_000
 _STACK_SECONDS = 3.0
 _QUIET_SECONDS = 0.3
-_STATES = {"R": "running", "S": "waiting", "D": "waiting for a device", "T": "stopped", "t": "stopped by a debugger"}
+STOPPED = "stopped"
+_STATES = {"R": "running", "S": "waiting", "D": "waiting for a device", "T": STOPPED, "t": "stopped by a debugger"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Finding:
 def examine(order: Mapping[str, Any], limit_seconds: float) -> Finding:
     """Looks at the worker of an order's trial; has it write down where it stands if it was silent for longer than the limit.
 
-    A process that is stopped goes on for that: stopped, it answers nobody.
+    A process that is stopped goes on for that: stopped, it answers nobody.  So it may report once more before its trial is ended.
     """
     folder = working_folder(order)
     beat = read_beat(folder)

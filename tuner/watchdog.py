@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.heartbeat import STACK
 from trainables.trainable import ORDER_KEY
-from tuner.examination import Finding, examine, kill
+from tuner.examination import STOPPED, Finding, examine, kill
 
 if TYPE_CHECKING:
     from tuner.referee import Referee
@@ -90,8 +90,9 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
         self._watched[_key(trial)] = _Watched(alive=time.monotonic())
 
     def on_trial_result(self, trial: Any, **_info: Any) -> None:
-        """Tune's hook: a report has come."""
-        self._watched[_key(trial)] = _Watched(alive=time.monotonic())
+        """Tune's hook: a report has come.  A look that is under way is not called off: it may have set a stopped process going."""
+        watched = self._watched.setdefault(_key(trial), _Watched(alive=0.0))
+        watched.alive = time.monotonic()
 
     def _watch(self, trial: Any, watched: _Watched, now: float) -> None:
         if watched.look is not None:
@@ -113,6 +114,8 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
         if time.monotonic() - watched.asked > _PROMPT_SECONDS:
             watched.alive = time.monotonic()
             return
+        if watched.alive > watched.asked and finding.state != STOPPED:
+            return  # it has reported since: slow, not hung
         silent_seconds = finding.silent_seconds
         if silent_seconds is None:  # no beat was ever written: what the driver has heard is all there is
             silent_seconds = time.monotonic() - watched.alive

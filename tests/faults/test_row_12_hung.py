@@ -50,7 +50,7 @@ def test_hung_trial_is_ended_alone(fault: str, tmp_path: Path, shared_row: Row) 
 
 
 def test_worker_stopped_in_a_real_search_is_found_and_the_search_goes_on(bench: Bench, shared_row: Row) -> None:
-    args = ["--data", bench.data, *QUICK, "--budget", "9000", "--trials", "3", "--out", "runs/h", "--early-stopping", "none"]
+    args = ["--data", bench.data, *QUICK, "--budget", "24000", "--trials", "3", "--out", "runs/h", "--early-stopping", "none"]
     process = bench.start("tuner.search", *args, "--hang-limit", f"{REAL_LIMIT_SECONDS}s")
     early: list[int] = []  # trials that run and are far from their end
 
