@@ -26,11 +26,13 @@ class Evaluation:
         outputs: for each task float32, `[num_rows, num_classes]` or `[num_rows]`: logits, or scores.
         predictions: for each task int64 classes, int64 0 or 1, or float32 scores (not clipped), `[num_rows]`.
         metrics: each task's, such as `sst_accuracy`; `score` and `mean_score`; empty where the split has no labels.
+        labels: of each task that has some, float32 `[num_rows]`.
     """
 
     outputs: dict[str, np.ndarray]
     predictions: dict[str, np.ndarray]
     metrics: dict[str, float]
+    labels: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -70,7 +72,7 @@ def evaluate(
     metrics = {by_name[name].metric_key: metric(by_name[name], outputs[name], inner) for name, inner in labels.items()}
     if len(metrics) == len(tasks.tasks):
         metrics |= {"score": tasks.score_of(metrics), "mean_score": tasks.mean_of(metrics)}
-    return Evaluation(outputs, {name: decide(by_name[name], inner) for name, inner in outputs.items()}, metrics)
+    return Evaluation(outputs, {name: decide(by_name[name], inner) for name, inner in outputs.items()}, metrics, labels)
 
 
 def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:

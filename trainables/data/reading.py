@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
+from trainables.data.confirm_part import split_dev
 from trainables.data.cs224n import FileRows, read_file
 from trainables.data.eda import EDA_VERSION, add_copies
 from trainables.data.hub import hub_folder
@@ -52,6 +53,8 @@ def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
     if config.normalise_text:
         for by_split in data_set.splits.values():
             by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+    if config.confirm_share:
+        _split_dev(data_set, config.confirm_share, tasks)
     if _num_copies(config, tasks):
         training = add_copies({name: by_split["train"] for name, by_split in data_set.splits.items()}, config.eda)
         for name, rows in training.items():
@@ -87,7 +90,7 @@ def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
 
 
 def key_parts(config: DataConfig, tasks: TaskSet, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What decides which rows come to those of the source, for a key; empty where none do.
+    """What decides which rows come to those of the source, and which of dev are kept, for a key; empty where nothing does.
 
     Args:
         config: names files and copies.
@@ -95,7 +98,7 @@ def key_parts(config: DataConfig, tasks: TaskSet, hashes: Mapping[str, str]) -> 
         hashes: of the data set, by file name.
     """
     files = {task: [hashes[Path(file).name] for file in config.more_rows.get(task, ())] for task in tasks.names}
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"confirm_share": config.confirm_share} if config.confirm_share else {}
     if any(files.values()):
         parts["more_rows"] = {task: sums for task, sums in files.items() if sums}
     if copies := _num_copies(config, tasks):
@@ -203,6 +206,18 @@ def _files_of(folder: Path, tasks: TaskSet) -> list[tuple[Path, Task, Split]]:
 def _capped(file: FileRows) -> list[str]:
     more = len(file.problems) - MAX_PROBLEMS_PER_FILE
     return file.problems[:MAX_PROBLEMS_PER_FILE] + ([f"{file.path}: and {more} more"] if more > 0 else [])
+
+
+def _split_dev(data_set: DataSet, share: float, tasks: TaskSet) -> None:
+    problems: list[str] = []
+    for task in tasks.tasks:
+        by_split = data_set.splits[task.name]
+        try:
+            by_split["dev"], by_split["confirm"], data_set.confirm_places[task.name] = split_dev(task, by_split["dev"], share)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
 
 
 def _normalised(rows: Rows) -> Rows:

@@ -6,7 +6,7 @@ setting makes another one, and a second trial opens it without reading the data.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,7 @@ class TokenStore:
         rows_read: file name -> rows in it.
         key: hash of all that decided the content.
         path: the Arrow file.
+        confirm_places: of the `DataSet`.
     """
 
     tables: dict[tuple[str, Split], TokenTable]
@@ -104,12 +105,13 @@ class TokenStore:
     rows_read: dict[str, int]
     key: str
     path: Path
+    confirm_places: dict[str, np.ndarray] = field(default_factory=dict)
 
     def table(self, task: str, split: Split) -> TokenTable:
         """The tokens of one split of one task.
 
         Raises:
-            KeyError: the source has no such split; only `test` may be missing.
+            KeyError: the source has no such split; `test` may be missing, and `confirm` where `data.confirm_share` is 0.
         """
         return self.tables[task, split]
 
@@ -162,6 +164,7 @@ def open_store(path: Path, key: str) -> TokenStore | None:
         rows_read=about["rows_read"],
         key=key,
         path=path,
+        confirm_places={task: np.array(places, dtype=np.int64) for task, places in about.get("confirm_places", {}).items()},
     )
 
 
@@ -182,6 +185,7 @@ def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSe
         "left_out": [asdict(item) for item in data_set.left_out],
         "hashes": data_set.hashes,
         "rows_read": data_set.rows_read,
+        "confirm_places": {task: places.tolist() for task, places in data_set.confirm_places.items()},
     }
     write_arrow(path, SCHEMA, batches, about)
     return open_store(path, key)
