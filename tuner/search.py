@@ -253,12 +253,13 @@ def run() -> NoReturn:
     """The command.
 
     Where Ray was started, Python's own end is left out: threads of Ray's compiled part outlive `ray.shutdown`, and one such end
-    in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.
+    in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.  So it is
+    after an interruption: where that fell into code run by a compiled module, Python would end itself by SIGINT once more.
     """
     try:
         app()
     except SystemExit as ended:
-        if "ray" not in sys.modules or not isinstance(ended.code, int):
+        if not isinstance(ended.code, int) or not ("ray" in sys.modules or ended.code == EXIT_INTERRUPTED):
             raise
         code = ended.code
     gc.collect()  # what still holds the ledger's file closes it
