@@ -23,6 +23,7 @@ from trainables.paths import lines_of, read_yaml
 Target = Literal["classes", "binary", "score"]
 Metric = Literal["accuracy", "pearson"]
 
+V = TypeVar("V")
 _NAME = r"[a-z][a-z0-9_]*"
 
 
@@ -156,8 +157,8 @@ class TaskSet(Part):
         terms = [f"({task.metric_key} + 1) / 2" if task.metric == "pearson" else task.metric_key for task in self.tasks]
         return self.score or f"({' + '.join(terms)}) / {len(terms)}"
 
-    def score_of(self, metrics: Mapping[str, float]) -> float:
-        """The score of a report: what is searched.
+    def score_of(self, metrics: Mapping[str, V]) -> V:
+        """The score of a report: what is searched; of arrays of metrics an array.
 
         Raises:
             KeyError: a metric that the formula reads is missing.
