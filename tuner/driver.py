@@ -20,6 +20,7 @@ from tuner import search_folder
 from tuner.backup import Keeper
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray
+from tuner.confirm import num_to_come, num_trainings
 from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best, import_libraries
 from tuner.housekeeping import Sweeper
@@ -29,7 +30,7 @@ from tuner.lineage import describe_code_and_machine
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
-from tuner.records import TrialRecord, rank
+from tuner.records import TrialRecord, rank, searched
 from tuner.referee import Referee
 from tuner.room import Room, check_room, describe_need, in_words
 from tuner.samplers import grid_points
@@ -275,7 +276,7 @@ def _search(
 
 def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
     tally = Tally(
-        num_trials=plan.settings.trials,
+        num_trials=plan.settings.trials + num_trainings(plan.settings, plan.base),
         num_reports=plan.base.num_reports,
         full_budget=plan.base.budget_examples or 0,
         reduction_factor=plan.settings.reduction_factor,
@@ -286,8 +287,22 @@ def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -
     return tally
 
 
+def _describe_confirmation(plan: SearchPlan) -> list[str]:
+    settings, base = plan.settings, plan.base
+    if not (trainings := num_trainings(settings, base)):
+        return []
+    what = (
+        f"then the best {settings.confirm} and the config that all start from are trained again, {settings.confirm_seeds} seeds"
+    )
+    judged = f"and judged on {base.data.confirm_share:.0%} of dev that no trial before sees"
+    return [f"{what} each ({trainings} full trainings), {judged}"]
+
+
 def _num_unfinished(records: Sequence[TrialRecord], plan: SearchPlan) -> int:
-    return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
+    """Trials of the search, and trainings that confirm, that have not ended."""
+    to_come = max(0, plan.settings.trials - len(searched(records)))
+    running = sum(record.state == "running" for record in records)
+    return running + to_come + num_to_come(records, plan.settings, plan.base)
 
 
 def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list[str]]:
@@ -324,6 +339,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
+        *_describe_confirmation(plan),
         *_needs(folder, plan, slots),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.heartbeat import remove_signs
 from trainables.stored_trial import CHECKPOINTS
-from tuner.records import TrialRecord, rank
+from tuner.records import TrialRecord, rank, standing
 from tuner.search_folder import BEST, trial_folder
 from tuner.stored_trials import StoredTrials
 
@@ -21,7 +21,8 @@ class Sweeper:
     Args:
         folder: of the search.
         records: all of its trials so far.
-        keep_models: how many ended trials keep their weights; complete ones come before stopped ones.
+        keep_models: how many ended trials keep their weights; complete ones come before stopped ones.  With them one training of
+            each config that is confirmed.
         stored: the trials in the search's storage; None: it has none.
     """
 
@@ -39,7 +40,7 @@ class Sweeper:
 
     def _sweep(self, ended: list[TrialRecord], *, just_now: bool = False) -> None:
         candidates = {record.number: record for record in (*self._kept, *ended)}
-        self._kept = rank(candidates.values())[: self._keep_models]
+        self._kept = [*rank(candidates.values())[: self._keep_models], *_best_trainings(candidates.values())]
         kept = {record.number for record in self._kept}
         for record in ended:
             _remove(trial_folder(self._folder, record.number) / CHECKPOINTS)
@@ -51,6 +52,15 @@ class Sweeper:
             for number in candidates:
                 if number in new or number not in kept:
                     self._stored.tidy(number, keeps_model=number in kept, has_just_ended=just_now and number in new)
+
+
+def _best_trainings(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Of each config that is trained again the training with the best score: one of them is exported."""
+    best: dict[int | None, TrialRecord] = {}
+    for record in records:
+        if record.confirms is not None and record.state == "complete":
+            best[record.confirms.trial] = min(best.get(record.confirms.trial, record), record, key=standing)
+    return list(best.values())
 
 
 def _remove(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tuner.settings import SearchSettings, parse_tracking_uri
 from tuner.stored_trials import check_storage
 from tuner.study_plan import prepare_study, resumed_study
 
-_NOT_BY_HAND = ("seed", "num_threads")
+_NOT_BY_HAND = ("seed", "num_threads", "score_confirm")
 
 
 def prepare(
@@ -64,6 +64,9 @@ def prepare(
     usable = usable.model_copy(update={"space": space_name})
     space = problems.attempt(lambda: _varying(space_name, assignments or {}))
     changed = config_file is not None or tasks_file is not None or set(assignments or ()) - set(OWNED_PATHS)
+    if base is not None and usable.confirm and not base.data.confirm_share:
+        rule = f"data.confirm_share > 0 must hold to confirm {usable.confirm}, but got 0"
+        problems.add(f"--confirm: {rule}; --confirm 0 confirms none")
     if base is not None and space is not None and (changed or space_name not in SPACES):  # ours fit the default config
         problems.add(*space.problems(base))
     readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
@@ -155,6 +158,8 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
         problems.add("--storage: this search began without one; its trials stay in its folder")
     settings = _parse_settings(settings_tree, problems, before=header["settings"])
     base = TrialConfig.parse(header["base"])
+    if changes.get("confirm") and not base.data.confirm_share:
+        problems.add("--confirm: this search began with --confirm 0, and has kept no rows of dev to confirm with")
     space, fixed = parse_space(header["space"]), tuple(header.get("fixed", ()))
     if isinstance(space, StudySpace):
         return resumed_study(header, settings, space, new_space, problems)

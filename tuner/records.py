@@ -16,6 +16,19 @@ Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Confirms:
+    """What a trial trains again, so that it is no trial of the search.
+
+    Attributes:
+        trial: number of the trial of the search whose config it is; None: the reference.
+        repeat: which of its new seeds, from 0.
+    """
+
+    trial: int | None
+    repeat: int
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """What the ledger knows of one trial.
 
@@ -26,6 +39,7 @@ class TrialRecord:
         config: the resolved config as plain values; empty where the ask was cut short.
         reports: acknowledged reports by budget, each with all its metrics.
         passed_rungs: indices of the reports at which it was let go on.
+        confirms: what it trains again; None: it is a trial of the search.
         micro_batch_size: examples of a batch that it computes at once since it ran out of memory; None: it has not.
         reason: why it failed, else empty; `detail` says more in a line.
         started, ended: when it was asked and told; `ended` is None while it runs.
@@ -37,6 +51,7 @@ class TrialRecord:
     config: dict[str, Any]
     reports: tuple[Report, ...]
     passed_rungs: frozenset[int] = frozenset()
+    confirms: Confirms | None = None
     micro_batch_size: int | None = None
     reason: Reason = ""
     detail: str = ""
@@ -91,5 +106,10 @@ def standing(record: TrialRecord) -> tuple[int, bool, bool, float, int]:
 
 
 def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials that may win, best first: those with a score that did not fail."""
-    return sorted((record for record in records if standing(record)[0] == 0), key=standing)
+    """The trials of the search that lead it, best first: those with a score that did not fail."""
+    return sorted((record for record in searched(records) if standing(record)[0] == 0), key=standing)
+
+
+def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search, without those that confirm others."""
+    return [record for record in records if record.confirms is None]

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from trainables.halving import halved
+from tuner.confirm import config_of, is_confirmed, missing, num_to_come
 from tuner.ledger import Ledger
-from tuner.records import Ending, Reason, Report, TrialRecord
+from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, searched
 from tuner.report_check import wrong_with
 from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
@@ -67,8 +68,8 @@ class Referee:
         folder: of the search, absolute; trials get `trials/<number>/` in it.
         storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
-        listener: called with "ask", "requeue", "report", "halve" or "end" and the trial's record after each event; must not
-            raise.
+        listener: called with "ask", "confirm", "requeue", "report", "halve" or "end" and the trial's record after each event;
+            must not raise.
 
     Attributes:
         rungs: where trials are compared.
@@ -92,8 +93,11 @@ class Referee:
         self._listener = listener
         self._storage = storage
         self._teachers = TeacherRows(folder, ledger.records, storage)
-        self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
-        self._num_asked = len(ledger.records())
+        trials = searched(ledger.records())
+        self.rungs = Rungs.from_records(trials, self.rung_reports, settings.reduction_factor)
+        self._num_asked = len(trials)
+        self._num_open = sum(record.state == "running" for record in trials)  # trials of the search that may still report
+        self._to_confirm: deque[Confirms] | None = None  # not known yet
         self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
         self._unfinished = deque(self._take_up())
         self._times_taken_back: Counter[int] = Counter()
@@ -108,8 +112,9 @@ class Referee:
 
     @property
     def num_to_start(self) -> int:
-        """Trials that are still to be handed out, interrupted ones included."""
-        return len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
+        """Trials that are still to be handed out, interrupted ones included, and at most so many that confirm the best."""
+        trials = len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
+        return trials + num_to_come(self._ledger.records(), self._settings, self._base)
 
     def is_to_start(self, number: int) -> bool:
         """Whether a trial that was begun before waits to be handed out."""
@@ -125,13 +130,16 @@ class Referee:
     def next_order(self) -> Order | Pause:
         """The next trial: an interrupted one, or a new one that stands in the ledger by now.
 
+        Once all trials of the search are out, those follow that confirm: of the reference first, of the best when they are known.
+
         Returns:
-            `wait` where all that is left are students whose teachers are still trained; `finished` once all are out.
+            `wait` where all that is left are students whose teachers are still trained, or trials that confirm what is not
+            decided yet; `finished` once all are out.
         """
         while True:
-            taken = self._taught_student() or self._unfinished_trial() or self._new_trial()
+            taken = self._taught_student() or self._unfinished_trial() or self._new_trial() or self._next_to_confirm()
             if taken is None:
-                return "wait" if self._students else "finished"
+                return "wait" if self._students or self._is_undecided else "finished"
             event, record = taken
             if self._teachers.are_ready(record):
                 self._listener(event, record)
@@ -157,7 +165,22 @@ class Referee:
             return None
         record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
         self._num_asked += 1
+        self._num_open += 1
         return "ask", record
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether trials of the search may still change what is confirmed."""
+        return self._num_open > 0 and is_confirmed(self._settings, self._base)
+
+    def _next_to_confirm(self) -> tuple[str, TrialRecord] | None:
+        if self._to_confirm is None:
+            self._to_confirm = deque(missing(self._ledger.records(), self._settings, self._base))
+        if not self._to_confirm:
+            return None
+        confirms = self._to_confirm.popleft()
+        config = config_of(confirms, self._ledger.records(), self._base, self._settings.seed)
+        return "confirm", self._ledger.begin_confirming(confirms, config, self._attributes)
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
         """One report of a trial: written down, then judged.
@@ -189,6 +212,8 @@ class Referee:
         index = int(report["report"])
         if index >= self._base.num_reports:
             return self.end(number, "complete")
+        if self._ledger.record(number).confirms is not None:
+            return "continue"
         if not self.rungs.goes_on(number, index, float(report["score"])):
             return self.end(number, "stopped")
         if index in self.rung_reports:
@@ -215,7 +240,11 @@ class Referee:
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
         if self._ledger.tell(number, ending, reason, detail):
-            self._listener("end", self._ledger.record(number))
+            record = self._ledger.record(number)
+            if record.confirms is None:
+                self._num_open -= 1
+                self._to_confirm = None  # by now others may be the best
+            self._listener("end", record)
         return "stop"
 
     def order_of(self, number: int) -> Order:

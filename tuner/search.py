@@ -48,13 +48,15 @@ _FIXED_ONCE_BEGUN = {
     "--study": "study",
     "--rows": "rows",
 }
-_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "storage", "tracking_uri")
+_AS_THEY_ARE = ("concurrency", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models", "ledger", "storage", "tracking_uri")
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
     "--trials": "trials",
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
+    "--confirm": "confirm",
+    "--confirm-seeds": "confirm_seeds",
     "--tasks": "tasks",
 }
 """What a study decides by itself."""
@@ -89,6 +91,12 @@ def main(  # noqa: PLR0917 - a command line
     gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
     early_stopping: Annotated[str | None, Option(help="asha or none [asha]")] = None,
     reduction_factor: Annotated[int | None, Option(help="ASHA lets one trial of so many go on at each rung [3]")] = None,
+    confirm: Annotated[
+        int | None, Option(help="train so many of the best again, to prove the winner on rows of dev kept for it; 0: none [4]")
+    ] = None,
+    confirm_seeds: Annotated[
+        int | None, Option(help="new seeds for each of them, and for the config that all trials start from [3]")
+    ] = None,
     keep_models: Annotated[int | None, Option(help="keep the weights of this many best trials [4]")] = None,
     address: Annotated[
         str | None, Option(help="auto: join the Ray cluster that runs here, HOST:PORT: that one [start Ray on this machine]")

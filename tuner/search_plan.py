@@ -15,11 +15,15 @@ from trainables.encoder_files import find_encoder
 from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError, Problems
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
+from tuner.confirm import is_confirmed, num_trainings
 from tuner.room import TEXT_BYTES, most_bytes, running_bytes
 from tuner.settings import SearchSettings
 
 SAMPLE_BUDGET = 630
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
+
+CONFIRM_SHARE = 0.4
+"""Of dev, kept to confirm the best with, unless the config says otherwise."""
 
 OWNED_PATHS = {
     "seed": "--seed",
@@ -27,6 +31,8 @@ OWNED_PATHS = {
     "budget_examples": "--budget",
     "num_reports": "--set num_reports=N",
     "early_dev_share": "--set early_dev_share=X",
+    "data.confirm_share": "--set data.confirm_share=X",
+    "score_confirm": "--confirm K",
     "tasks": "--tasks FILE",
     "data.source": "--data",
     "encoder.name": "--set encoder.name=NAME",
@@ -71,9 +77,9 @@ class SearchPlan:
         return most_bytes(
             model_bytes=self.model_bytes,
             checkpoint_bytes=self.checkpoint_bytes,
-            num_trials=self.settings.trials,
+            num_trials=self.settings.trials + num_trainings(self.settings, self.base),
             slots=slots,
-            keep_models=self.settings.keep_models,
+            keep_models=self.settings.keep_models + (self.settings.confirm + 1 if is_confirmed(self.settings, self.base) else 0),
         )
 
     def bytes_in_folder(self) -> int:
@@ -102,12 +108,14 @@ class SearchPlan:
 
 
 def base_config(start: TrialConfig, assignments: Mapping[str, Any], data: str | None, settings: SearchSettings) -> TrialConfig:
-    """The config under every trial: what it starts from; then `--data`, the trial's CPUs, and what is set by hand.
+    """The config under every trial: what it starts from; then `--data`, CPUs, the confirm part of dev, and what is set by hand.
 
     Raises:
         ConfigError: a mistake in the assignments.
     """
-    own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
+    kept = start.data.confirm_share or (CONFIRM_SHARE if settings.confirm and settings.study is None else 0.0)
+    own: dict[str, Any] = {"num_threads": settings.cpus_per_trial, "data.confirm_share": kept, "score_confirm": False}
+    own |= {"data.source": data} if data else {}
     config = start.override({**own, **assignments})
     if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
         config = config.override({"budget_examples": SAMPLE_BUDGET})
