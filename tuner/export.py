@@ -31,6 +31,7 @@ from trainables.secrecy import keep_files_private
 from trainables.storage import DamagedError
 from trainables.threads import torch_threads
 from tuner import search_folder
+from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import errors_console, visible_lines
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
@@ -38,7 +39,7 @@ from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
-from tuner.records import TrialRecord, rank
+from tuner.records import TrialRecord, rank, standing
 from tuner.stored_trials import search_place, stored_trial
 
 FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
@@ -86,7 +87,9 @@ def export_best(
     ledger = ledger or Ledger.read(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
-        record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
+        records = ledger.records()
+        confirmed = confirmation_of(ledger.header, records)
+        record = choose(folder, records, trial, say, storage=_storage_of(ledger), confirmed=confirmed)
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
@@ -111,8 +114,12 @@ def choose(
     say: Callable[[str], object] = lambda _line: None,
     *,
     storage: str | None = None,
+    confirmed: Confirmation | None = None,
 ) -> TrialRecord:
     """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
+
+    Where a search has confirmed its best, a training of the config with the best confirmed mean comes first: of these the one with
+    the best score on the rows that trials are scored on, so that the rows that were kept choose configs alone.
 
     A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
     ones, of which `say` hears.  Where the search has a storage, the weights lie in the trial's folder once it is chosen.
@@ -123,13 +130,19 @@ def choose(
     """
     if trial is not None:
         return _asked_for(folder, records, trial, storage)
-    for record in rank(records):
+    for record in _in_order_of_choice(records, confirmed):
         if _score_there(folder, record, storage) != record.score:
             continue
         if not (problems := _brought(folder, record, storage)):
             return record
         say(f"trial {record.number}: its weights are damaged ({problems[0]}); the next best is exported")
     raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
+
+
+def _in_order_of_choice(records: list[TrialRecord], confirmed: Confirmation | None) -> list[TrialRecord]:
+    by_number = {record.number: record for record in records}
+    again = [[by_number[number] for number in config.trainings] for config in (confirmed.configs if confirmed else ())]
+    return [*(record for trainings in again for record in sorted(trainings, key=standing)), *rank(records)]
 
 
 def _asked_for(folder: Path, records: list[TrialRecord], trial: int, storage: str | None) -> TrialRecord:
