@@ -1,8 +1,9 @@
 """SQLite's write-ahead log, looked at from outside.
 
 SQLite takes a log up to its first frame whose sum is wrong and says nothing of those after it: after a kill that is right, for
-the last frame may be cut short.  Where whole frames of the same log follow a wrong one, they are lost, and somebody must say so.
-The format: https://www.sqlite.org/fileformat2.html#walformat
+the last frame may be cut short.  Where the end of a transaction of the same log follows a wrong frame, it is lost, and somebody
+must say so.  Frames without such an end say nothing: a transaction that was killed leaves them, and the next one, which is written
+over its first ones, ends in the middle of them.  The format: https://www.sqlite.org/fileformat2.html#walformat
 """
 
 import struct
@@ -35,10 +36,10 @@ def _problem_of_frames(content: bytes, order: str) -> str:
     wrong: int | None = None
     for index in range(num_frames):
         frame = content[_HEADER + index * size : _HEADER + (index + 1) * size]
-        _page, _commit, *own_salts, first, second = struct.unpack(">6I", frame[:_FRAME_HEADER])
+        _page, commit, *own_salts, first, second = struct.unpack(">6I", frame[:_FRAME_HEADER])
         if wrong is not None:
-            if own_salts == salts:
-                return f"frame {wrong + 1} of {num_frames} is not what its sum says, and whole ones follow it"
+            if own_salts == salts and commit:
+                return f"frame {wrong + 1} of {num_frames} is not what its sum says, and a transaction's end follows it"
             continue
         running = _sum(frame[:8] + frame[_FRAME_HEADER:], order, running)
         if own_salts != salts or running != (first, second):
