@@ -118,8 +118,8 @@ def choose(
 ) -> TrialRecord:
     """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
 
-    Where a search has confirmed its best, a training of the config with the best confirmed mean comes first: of these the one with
-    the best score on the rows that trials are scored on, so that the rows that were kept choose configs alone.
+    Where a search has confirmed its best, a training of the config with the best confirmed mean comes first: of these the one
+    with the best score on the rows that trials are scored on, so that the rows that were kept choose configs alone.
 
     A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
     ones, of which `say` hears.  Where the search has a storage, the weights lie in the trial's folder once it is chosen.
