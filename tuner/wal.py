@@ -2,8 +2,8 @@
 
 SQLite takes a log up to its first frame whose sum is wrong and says nothing of those after it: after a kill that is right, for
 the last frame may be cut short.  Where the end of a transaction of the same log follows a wrong frame, it is lost, and somebody
-must say so.  Frames without such an end say nothing: a transaction that was killed leaves them, and the next one, which is written
-over its first ones, ends in the middle of them.
+must say so.  Frames without such an end say nothing: a transaction that was killed leaves them, and the next one, written over
+its first ones, ends in the middle of them.
 
 The format: https://www.sqlite.org/fileformat2.html#walformat
 """
