@@ -21,11 +21,11 @@ from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ra
 from tuner.cluster_join import Cluster, describe_trial, joined_ray, slots_of
 from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best
-from tuner.housekeeping import Sweeper
+from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
-from tuner.plan import PLAN
+from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
@@ -237,7 +237,8 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, records, plan.settings.keep_models, stored)]
+    disk = PeakDisk(folder, ledger.header.get(DISK) or 0)
+    listeners += [progress, keeper, disk, Sweeper(folder, records, plan.settings.keep_models, stored)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
@@ -259,6 +260,8 @@ def _search(
         return True
     finally:
         interrupts.listen()
+        with contextlib.suppress(Exception):  # what ended the search is told elsewhere
+            ledger.set_header(DISK, disk.num_bytes)
     return interrupts.requested
 
 

@@ -61,6 +61,7 @@ class _Header(_Shape):
     ended: str | None = None
     plan: dict[str, Any] | None = None
     drivers: list[list[str | None]] | None = None
+    peak_disk_bytes: int | None = None
 
 
 class _Report(_Shape):

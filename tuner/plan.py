@@ -11,6 +11,8 @@ from tuner.plan_simulation import Span
 
 PLAN = "plan"
 """The header's entry that holds a plan."""
+MEMORY, DISK = "memory_bytes", "peak_disk_bytes"
+"""A report's entry: most memory that its worker had held; the header's: most that the search's folder was seen to hold."""
 _CLOSED = ConfigDict(extra="forbid")
 
 

@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.plan import PLAN, Plan
+from tuner.plan import DISK, MEMORY, PLAN, Plan
 from tuner.plan_simulation import Span
 from tuner.records import TrialRecord
 from tuner.stretches import seconds_at_work
-
-MEMORY, DISK = "memory_bytes", "peak_disk_bytes"
-"""A report's entry: most memory that its worker had held; the header's: most that the search's folder was seen to hold."""
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,7 @@ def _assumptions(search: SearchPlan, probed: Probed, processes: int, slots: int,
     )
     out.append(
         f"beside its trials a search takes {START_SECONDS:g} s to start, {WORKER_SECONDS:g} s a worker, {TRIAL_SECONDS:g} s "
-        f"between two trials and {END_SECONDS:g} s to end, and the export scores dev and test (measured on two cores: README, Figures)"
+        f"between two trials and {END_SECONDS:g} s to end, and scores dev and test for the export (on two cores: README, Figures)"
     )
     if settings.searcher == "tpe" and settings.early_stopping == "asha":
         out.append("what TPE learns changes what it draws: trials are costed as draws at random, its first ones apart")
