@@ -189,7 +189,7 @@ def _expected(folder: Path, plan: SearchPlan, cluster: Cluster | None, given: Ma
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was started")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if given["plan_only"] or not given["quiet"]:
+    if given.get("plan_only") or not given["quiet"]:
         show(made, as_json=given["as_json"])
     return made.to_tree()
 
@@ -197,15 +197,15 @@ def _expected(folder: Path, plan: SearchPlan, cluster: Cluster | None, given: Ma
 def _wrong_with_plan(given: Mapping[str, Any]) -> list[str]:
     """Options of a plan without one, or that do not go together."""
     price, out = given.get("price"), []
-    if given["plan_only"] and given["plan_first"]:
+    if given.get("plan_only") and given.get("plan_first"):
         out.append("--plan-first: --plan alone starts nothing; leave one of them out")
-    if given["plan_first"] and "resume" in given:
+    if given.get("plan_first") and "resume" in given:
         out.append("--plan-first: the plan of a search is kept as it was made before it began; --plan shows what is left")
-    if given["print_config"] and (given["plan_only"] or given["plan_first"]):
+    if given["print_config"] and (given.get("plan_only") or given.get("plan_first")):
         out.append("--print-config: it starts nothing and times nothing; leave it out with a plan")
-    if given["as_json"] and not given["plan_only"]:
+    if given.get("as_json") and not given.get("plan_only"):
         out.append("--json: is of a plan; --plan must be given with it")
-    if price is not None and not (given["plan_only"] or given["plan_first"]):
+    if price is not None and not (given.get("plan_only") or given.get("plan_first")):
         out.append("--price: is of a plan; --plan must be given with it")
     if price is not None and not (math.isfinite(price) and price >= 0):
         out.append(f"--price: a number >= 0 must be given, but got {price:g}")
@@ -227,7 +227,7 @@ def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path,
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
-        if not (given["print_config"] or given["plan_only"]):
+        if not (given["print_config"] or given.get("plan_only")):
             _recover(given["resume"], without_lost=given["without_lost"])
         return given["resume"], _look_at_resumed(given, changes, problems)
     if "trials" in given:
