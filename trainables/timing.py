@@ -32,7 +32,9 @@ from trainables.timed import TimedTrial
 from trainables.trainer import Trainer
 
 _PLACES, _MOST_ROUNDS, _MOST_BATCHES = 120, 4, 5_000
-_SCORED_ROWS = 96
+_WARM_UP, _SCORED_ROWS, _SCORED_ROWS_LATE = 2, 48, 12
+_SHARE_OF_STEPS = 0.7
+"""Of a trial's time; the rest is for scoring and checkpoint."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it lie evenly in a phase, and in step with no round of tasks."""
 
@@ -65,9 +67,19 @@ class TimedTrainer(Trainer):
         self.position.step_in_phase = step
         return TASK_SCHEDULES[phase.task_schedule](self._turn(phase))
 
-    def step_of(self, kind: Kind) -> tuple[float, int]:
-        """Seconds and examples of a step of this kind."""
+    def step_of(self, kind: Kind, batch_size: int | None = None) -> tuple[float, int]:
+        """Seconds and examples of a step of this kind; with smaller batches than the trial's where it is said."""
         number, tasks = kind
+        whole = self.config
+        if batch_size is not None and self.config.data.bucket_window == 1:
+            data = whole.data.model_copy(update={"batch_size": min(batch_size, whole.data.batch_size)})
+            self.config = whole.model_copy(update={"data": data})
+        try:
+            return self._step_at(number, tasks)
+        finally:
+            self.config = whole
+
+    def _step_at(self, number: int, tasks: tuple[str, ...]) -> tuple[float, int]:
         next(None for place in range(_PLACES) if self._go_to(number, _GOLDEN * place % 1) == tasks)
         before = self.position.examples
         seconds = self._seconds_of(self._step)
@@ -110,7 +122,7 @@ class TimedTrainer(Trainer):
 
 
 def time_trial(config: TrialConfig, seconds: float) -> TimedTrial:
-    """Times a trial.
+    """Times a trial: after a small step that warms up, a few of each kind; of fewer examples where one would take too long.
 
     Frozen layers are computed in each step, as before there is a cache of them; teachers that are folders predict nothing here.
 
@@ -131,9 +143,8 @@ def time_trial(config: TrialConfig, seconds: float) -> TimedTrial:
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
     with torch_threads(config.num_threads):
-        per_example, num_steps, has_largest = _time_steps(trainer, until)
-        late = time.monotonic() >= until
-        per_row = trainer.scoring_seconds_per_row(_SCORED_ROWS // 8 if late else _SCORED_ROWS)
+        per_example, num_steps, has_largest = _time_steps(trainer, until - (1 - _SHARE_OF_STEPS) * seconds)
+        per_row = trainer.scoring_seconds_per_row(_SCORED_ROWS if time.monotonic() < until else _SCORED_ROWS_LATE)
     checkpoint_seconds, checkpoint_bytes, model_bytes = _time_checkpoint(trainer)
     return TimedTrial(
         begin_seconds=begin_seconds,
@@ -153,14 +164,18 @@ def _time_steps(trainer: TimedTrainer, until: float) -> tuple[float, int, bool]:
     """Seconds an example over all kinds of steps, how many steps that is of, and whether the largest batch was among them."""
     kinds = trainer.kinds()
     first = next(iter(kinds))
-    warm_up = trainer.step_of(first)
+    trainer.step_of(first, _WARM_UP)
+    warm_up = trainer.step_of(first, _WARM_UP)
+    a_step = warm_up[0] / warm_up[1] * trainer.config.data.batch_size * len(first[1])
+    fits = (until - time.monotonic()) / len(kinds) / a_step
+    fewer = None if fits >= 1 else max(_WARM_UP, int(fits * trainer.config.data.batch_size))
     timed: dict[Kind, list[tuple[float, int]]] = {kind: [] for kind in kinds}
     has_largest = False
     for number in range(_MOST_ROUNDS):
         for kind in kinds:
             if time.monotonic() < until:
-                timed[kind].append(trainer.step_of(kind))
-        if number == 0 and time.monotonic() < until:
+                timed[kind].append(trainer.step_of(kind, fewer))
+        if number == 0 and fewer is None and time.monotonic() < until:
             trainer.step_of(trainer.find_largest_batch(kinds))
             has_largest = True
     steps = [step for inner in timed.values() for step in inner] or [warm_up]

@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.parts import ConfigError
 from trainables.timed import TimedTrial
 
-PROBE_SECONDS, LAST_SECONDS = 36.0, 48.0
+PROBE_SECONDS, LAST_SECONDS = 34.0, 44.0
 """After which no step is begun, and after which what still runs is ended: a plan takes less than a minute."""
 MOST_PROCESSES = 8
 
