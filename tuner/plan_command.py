@@ -5,8 +5,6 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
 from trainables.memory import most_memory_bytes
 from tuner.cluster import count_gpus, num_slots
 from tuner.cluster_join import Cluster, slots_of
@@ -50,11 +48,10 @@ def plan_search(folder: Path, search: SearchPlan, cluster: Cluster | None, *, is
 
 def show(plan: Plan, *, as_json: bool = False) -> None:
     """Prints a plan: a JSON object, tables for a terminal, aligned text for a pipe."""
-    if as_json:
-        typer.echo(json.dumps(plan.to_tree(), indent=2))
-        return
     console = SteadyConsole(highlight=False)
-    if console.is_terminal:
+    if as_json:
+        console.out(json.dumps(plan.to_tree(), indent=2), highlight=False)
+    elif console.is_terminal:
         console.print(render(plan))
     else:
         console.print(plain(plan), markup=False, soft_wrap=True)
