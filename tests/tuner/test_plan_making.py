@@ -11,7 +11,7 @@ from tests.tuner.planned import NODE, as_guessed, planned, timed
 from trainables.config import TrialConfig
 from tuner.plan import Plan, PlannedNode
 from tuner.plan_courses import LEAST_PAST, Costs, past_courses
-from tuner.plan_making import RAY_BYTES, WORKERS
+from tuner.plan_making import END_SECONDS, RAY_BYTES, START_SECONDS, WORKERS
 from tuner.plan_probe import Probed
 from tuner.prepare import prepare
 from tuner.records import TrialRecord
@@ -136,6 +136,14 @@ def test_a_search_that_goes_on_goes_as_it_went(search: SearchPlan) -> None:
     assert plan.rungs[0].reached.middle == 6 + 10  # a failed one that reported stands at its rung
     assert plan.wall_seconds.low > 5 * 105
     assert plan.complete.low >= 1
+
+
+def test_of_a_search_that_is_done_only_start_and_end_are_left(search: SearchPlan) -> None:
+    settings = search.settings.model_copy(update={"trials": 5})
+    done = [record(number, "complete", 9, 0.5, (1, 3)) for number in range(5)]
+    plan = planned(dataclasses.replace(search, settings=settings), records=done, price=1.0)
+    assert (plan.trials_to_go, plan.complete.middle, plan.busy_hours.high, plan.held_hours.high) == (0, 5, 0, 0)
+    assert START_SECONDS + END_SECONDS <= plan.wall_seconds.high < 20
 
 
 def test_rows_of_a_study_cost_what_their_budgets_say() -> None:
