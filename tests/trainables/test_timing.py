@@ -34,6 +34,7 @@ def shares_of(trainer: Trainer) -> dict[Kind, float]:
     "changes",
     [
         {},
+        {"budget_examples": 360, "data.batch_size": 1},  # places evenly apart would all fall on one task
         {"phases": [{"task_schedule": "sum_of_losses"}]},
         {"phases": [{"task_schedule": "whole_dataset_round_robin"}], "budget_examples": 144},
         {"phases": [{"task_schedule": "annealed", "epochs": 3}], "budget_examples": 360, "data.batch_size": 2},
