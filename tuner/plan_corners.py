@@ -156,7 +156,7 @@ def to_be_timed(drawn: Drawn, num_layers: int, most: int) -> dict[str, TrialConf
     quantiles = {f"{share:.0%}": ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in _QUANTILES}
     wanted = {"middle": ordered[len(ordered) // 2], "dearest": drawn.dearest, "cheapest": drawn.cheapest, **quantiles}
     more = random.Random(0).sample(range(len(drawn.configs)), min(most, len(drawn.configs)))
-    wanted |= {f"trial {number}": drawn.configs[number] for number in sorted(more)}
+    wanted |= {f"draw {number}": drawn.configs[number] for number in sorted(more)}
     kept: dict[str, TrialConfig] = {}
     for name, config in wanted.items():
         if len(kept) < most and not any(_cost_alike(config, other) for other in kept.values()):

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import starmap
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from tuner.console import visible
@@ -12,7 +14,7 @@ from tuner.plan_simulation import Span
 from tuner.room import in_words
 from tuner.tables import Column, align, draw
 
-_MOST_VALUES, _MOST_CONDITION = 44, 80
+_INDENT = (0, 0, 0, 2)
 _VAGUE_KEYS = frozenset({"enabled", "rank", "mu", "batch_share"})
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -52,9 +54,9 @@ def render(plan: Plan) -> RenderableType:
     """For a terminal."""
     parts: list[RenderableType] = []
     for section in sections(plan):
-        parts += [Text(section.title, style="bold"), *(Text(f"  {visible(line)}") for line in section.lines)]
+        parts += [Text(section.title, style="bold"), *(Padding(Text(visible(line)), _INDENT) for line in section.lines)]
         if section.columns:
-            parts.append(draw(section.columns, [""] * len(section.columns[0].cells)))
+            parts.append(Padding(draw(section.columns, [""] * len(section.columns[0].cells)), _INDENT))
         parts.append(Text())
     return Group(*parts[:-1])
 
@@ -65,17 +67,12 @@ def _space(plan: Plan) -> Section:
     size = f"{number:,}" if number < 10**9 else f"{number:.1e}"
     ranges = f", times {space.num_ranges} ranges of real numbers" if space.num_ranges else ""
     line = f"{len(space.dimensions)} dimensions: {size} combinations{ranges}"
-    rows = space.dimensions
-    columns = (
-        Column("dimension", tuple(row.name for row in rows), is_number=False),
-        Column("values", tuple(_short(row.values, _MOST_VALUES) for row in rows), is_number=False),
-        Column("where", tuple(_short(row.condition, _MOST_CONDITION) for row in rows), is_number=False),
+    width = max((len(dimension.name) for dimension in space.dimensions), default=0)
+    rows = (
+        f"{dimension.name:<{width}}  {dimension.values}{f'  where {dimension.condition}' if dimension.condition else ''}"
+        for dimension in space.dimensions
     )
-    return Section(f"Space {space.name}", (line,), columns)
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 4].rstrip(', ')} ..."
+    return Section(f"Space {space.name}", (line, *rows))
 
 
 def _expected(plan: Plan) -> Section:
@@ -146,7 +143,9 @@ def _machines(plan: Plan) -> Section:
 
 def _timed(plan: Plan) -> Section:
     names, rows = tuple(plan.timed), tuple(plan.timed.values())
-    settings = tuple(" ".join(_setting(path, value) for path, value in row.assignment.items()) for row in rows)
+    width = max(map(len, names))
+    settings = (f"{name:<{width}}  {' '.join(starmap(_setting, row.assignment.items()))}" for name, row in plan.timed.items())
+    failed = (f"{name} could not be timed: {why}" for name, why in plan.failed.items())
     columns = (
         Column("trial", names, is_number=False),
         Column("steps", tuple(str(row.timed.num_steps) for row in rows)),
@@ -155,10 +154,8 @@ def _timed(plan: Plan) -> Section:
         Column("checkpoint", tuple(f"{row.timed.checkpoint_seconds:.1f} s" for row in rows)),
         Column("memory", tuple(_bytes(row.timed.memory_bytes) for row in rows)),
         Column("in full", tuple(duration(row.full_seconds) for row in rows)),
-        Column("settings", settings, is_number=False),
     )
-    failed = tuple(f"{name} could not be timed: {why}" for name, why in plan.failed.items())
-    return Section(f"Timed in {plan.probe_seconds:.0f} s, {plan.probe_processes} at once", failed, columns)
+    return Section(f"Timed in {plan.probe_seconds:.0f} s, {plan.probe_processes} at once", (*settings, *failed), columns)
 
 
 def _setting(path: str, value: object) -> str:

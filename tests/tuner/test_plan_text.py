@@ -22,7 +22,7 @@ def test_it_says_all_that_was_promised(plan: Plan) -> None:
     text = re.sub(" +", " ", plain(plan))
     for words in (
         "Space basics\n 15 dimensions: 34,848 combinations, times 8 ranges of real numbers",
-        "objective.smart.weights.* 0.01 to 10, log objective.smart.enabled=true",
+        "objective.smart.weights.* 0.01 to 10, log where objective.smart.enabled=true",
         "trials 12, 2 at once; tpe, asha; in full 630 examples",
         "wall clock ",
         "worker-hours ",
