@@ -20,7 +20,7 @@ from tuner.backup import Keeper
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray, slots_of
 from tuner.console import SteadyConsole, errors_console
-from tuner.export import export_best
+from tuner.export import export_best, import_libraries
 from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
@@ -115,12 +115,16 @@ def drive(
                 num_left, has_score = _num_unfinished(records, plan), bool(rank(records))
                 if not interrupted and not quiet:
                     _announce_export(console, num_left)
+                if not interrupted:
+                    with interrupts.noted():
+                        import_libraries()
+                    interrupts.check()
                 code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error, way_on)
-            patience = _IMPATIENT_SECONDS if interrupted else _MIRROR_SECONDS
+            patience = _IMPATIENT_SECONDS if interrupts.requested else _MIRROR_SECONDS
             mirrored = mirror.close(patience)
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)

@@ -185,6 +185,12 @@ def _exported_score(weights: Path) -> float | None:
         return None
 
 
+def import_libraries() -> None:
+    """Imports what an export takes seconds to import: a signal that falls into that is swallowed by code that is imported."""
+    import trainables.evaluation
+    import trainables.model.files  # noqa: F401
+
+
 def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     """Loads what was exported, scores it on dev, and writes predictions."""
     from trainables.data.tokens import tokenise

@@ -103,6 +103,16 @@ class Interrupts:
                     os.write(sys.stderr.fileno(), f"{self._first_words}\n".encode())
 
 
+def leave_when_told(last_words: str) -> None:
+    """Has each of them end the process on the spot, as long as nothing has begun that would have to be ended.
+
+    Raised as KeyboardInterrupt it would be lost where libraries are being imported, some of which catch whatever is raised.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: leave(last_words, EXIT_INTERRUPTED))
+
+
 def leave(last_words: str, code: int) -> NoReturn:
     """Ends the process on the spot; writes past Python's files, for what was interrupted may hold their locks."""
     if sys.stdout.isatty():

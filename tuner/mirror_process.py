@@ -66,7 +66,7 @@ class MirrorProcess:
         return self
 
     def close(self, timeout_seconds: float = 30.0) -> MirrorResult:
-        """Waits until the mirror is done, at most so long, then kills it."""
+        """Waits until the mirror is done, at most so long or until somebody interrupts, then kills it."""
         if self.result is None:
             self.result = self._wait(timeout_seconds)
         return self.result
@@ -76,9 +76,12 @@ class MirrorProcess:
             return self._incomplete(self._problem)
         try:
             code = self._process.wait(timeout_seconds)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        except subprocess.TimeoutExpired:
             _kill(self._process)
             return self._incomplete(f"it was still at work after {timeout_seconds:g} s and was killed")
+        except KeyboardInterrupt:  # all else is done by now
+            _kill(self._process)
+            return self._incomplete("it was still at work when it was interrupted")
         told = last_line(self._folder / LOG_FILE)
         if code == 0:
             return MirrorResult(True, told)

@@ -26,7 +26,7 @@ from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
 from tuner.console import errors_console, visible_lines
-from tuner.interrupts import EXIT_INTERRUPTED
+from tuner.interrupts import EXIT_INTERRUPTED, leave_when_told
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
@@ -308,12 +308,14 @@ def run() -> NoReturn:
     """The command.
 
     Where Ray was started, Python's own end is left out: threads of Ray's compiled part outlive `ray.shutdown`, and one such end
-    in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.
+    in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.  So it is
+    after an interruption: where that fell into code run by a compiled module, Python would end itself by SIGINT once more.
     """
+    leave_when_told("stopped before anything was begun")
     try:
         app()
     except SystemExit as ended:
-        if "ray" not in sys.modules or not isinstance(ended.code, int):
+        if not isinstance(ended.code, int) or not ("ray" in sys.modules or ended.code == EXIT_INTERRUPTED):
             raise
         code = ended.code
     gc.collect()  # what still holds the ledger's file closes it

@@ -90,7 +90,7 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
         self._watched[_key(trial)] = _Watched(alive=time.monotonic())
 
     def on_trial_result(self, trial: Any, **_info: Any) -> None:
-        """Tune's hook: a report has come.  A look that is under way is not called off: it may have set a stopped process going."""
+        """Tune's hook: a report has come.  A look that is under way goes on: it may have set a stopped process going."""
         watched = self._watched.setdefault(_key(trial), _Watched(alive=0.0))
         watched.alive = time.monotonic()
 

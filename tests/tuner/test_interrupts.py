@@ -54,6 +54,23 @@ def test_it_hears_again_after_somebody_else_put_in_a_handler(interrupts: Interru
     assert interrupts.requested
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_before_anything_has_begun_a_signal_ends_the_process_whoever_would_catch_it(number: int) -> None:
+    code = """
+import os, sys, time
+from tuner.interrupts import leave_when_told
+leave_when_told("nothing was begun")
+try:  # as some libraries do while they are imported
+    os.kill(os.getpid(), int(sys.argv[1]))
+    time.sleep(60)
+except BaseException:
+    pass
+print("goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(int(number))], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "", "nothing was begun\n")
+
+
 def test_the_second_signal_ends_the_process_whatever_it_is_at() -> None:
     code = """
 import os, signal, threading, time

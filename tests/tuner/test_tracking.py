@@ -598,6 +598,26 @@ def test_a_mirror_that_is_stopped_is_killed_in_time(tmp_path: Path) -> None:
     assert mirror.close() is result
 
 
+def test_who_interrupts_the_wait_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search is done and exported by then: its exit code stays 0."""
+    search = Search(tmp_path / "s", "s")
+    mirror = MirrorProcess(search.folder).start()
+    assert mirror._process is not None
+    waits, process = iter([KeyboardInterrupt]), mirror._process
+    wait = process.wait
+
+    def interrupted(timeout: float | None = None) -> int:
+        for error in waits:
+            raise error
+        return wait(timeout)
+
+    monkeypatch.setattr(process, "wait", interrupted)
+    result = mirror.close()
+    assert not result.complete
+    assert "it was still at work when it was interrupted; send the rest: python -m tuner.tracking sync" in result.message
+    assert process.poll() == -signal.SIGKILL
+
+
 def test_a_mirror_that_cannot_start_says_so_and_raises_nothing(tmp_path: Path) -> None:
     with MirrorProcess(tmp_path / "missing") as mirror:
         pass
