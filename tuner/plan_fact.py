@@ -36,7 +36,8 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
     """Wall clock, hours of workers, peak disk, memory of a trial, trials at each rung and with their full budget.
 
     Hours of workers at work are those of training and scoring; the plan's hold writing of checkpoints and the trials' beginnings
-    as well, a hundredth or two where reports take minutes.
+    as well, a hundredth or two where reports take minutes.  Where trials are stored away from the search's folder nothing tells
+    how much lay there.
 
     Args:
         plan: that was made before the search (`plan_in`).
@@ -48,7 +49,8 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
         report.get("train_seconds", 0.0) + report.get("eval_seconds", 0.0) for record in records for report in record.reports
     )
     memory = [float(report[MEMORY]) for record in records for report in record.reports if MEMORY in report]
-    disk = header.get(DISK)
+    is_stored = header.get("settings", {}).get("storage") is not None
+    disk = None if is_stored else header.get(DISK)
     return (
         PlannedFact("wall clock", "seconds", plan.wall_seconds, seconds_at_work(header, records)),
         PlannedFact(f"{plan.unit}-hours at work", "hours", plan.busy_hours, busy * scale / 3600),

@@ -52,6 +52,8 @@ def test_each_figure_has_its_fact(plan: Plan) -> None:
 def test_what_nothing_tells_is_not_known(plan: Plan) -> None:
     facts = {fact.name: fact.fact for fact in plan_beside_fact(plan, RECORDS[1:2], {})}
     assert [facts[name] for name in ("wall clock", "peak disk", "memory of a trial")] == [None] * 3
+    stored = {fact.name: fact.fact for fact in plan_beside_fact(plan, RECORDS, {**HEADER, "settings": {"storage": "s3://a/b"}})}
+    assert stored["peak disk"] is None and stored["wall clock"] == 600
 
 
 def test_shares_of_gpus_are_counted(plan: Plan) -> None:
