@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from reports.tables import Column
 from tuner.confirm import Confirmation, Confirmed
+from tuner.tables import Column
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from rich.text import Text
 from reports import beside_paper as paper
 from reports.beside_paper import BesidePaper, read_beside_paper
 from reports.confirmed import ConfirmedTable, columns, confirmed_table
-from reports.tables import Column, align, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
@@ -30,6 +29,7 @@ from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord, searched, standing
 from tuner.search_folder import is_live
+from tuner.tables import Column, align, draw, lay_out
 
 RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
 _VAGUE_NAMES = frozenset({"enabled", "kind", "name", "weights"})

@@ -3,7 +3,7 @@
 import contextlib
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,20 +13,20 @@ from rich.console import Console
 from reports.leaderboard import print_leaderboard
 from search_spaces.study import StudySpace
 from trainables.disk import is_disk_full
-from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from trainables.storage import is_storage_gone, shown
 from tuner import search_folder
 from tuner.backup import Keeper
-from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
-from tuner.cluster_join import Cluster, describe_trial, joined_ray
+from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, ray_addresses, scratch_parent
+from tuner.cluster_join import Cluster, describe_trial, joined_ray, slots_of
 from tuner.confirm import num_to_come, num_trainings
 from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best, import_libraries
-from tuner.housekeeping import Sweeper
+from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
+from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
@@ -37,6 +37,7 @@ from tuner.samplers import grid_points
 from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
 from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
+from tuner.stretches import noted
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
@@ -49,7 +50,15 @@ ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED, EXIT_DISK_FULL = 0, 1, 4
 
 
-def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_new: bool, quiet: bool) -> int:
+def drive(
+    folder: Path,
+    plan: SearchPlan,
+    cluster: Cluster | None = None,
+    *,
+    is_new: bool,
+    quiet: bool,
+    expected: Mapping[str, Any] | None = None,
+) -> int:
     """Runs a search until it is done, its time is up or somebody interrupts it; prints what came of it.
 
     Args:
@@ -58,6 +67,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         cluster: to be joined, looked at; None: Ray is started on this machine.
         is_new: begin, or go on.
         quiet: print the result alone.
+        expected: what the search was planned to take (`tuner.plan`), to stand in the ledger.
 
     Returns:
         Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 disk full or storage gone; 130 interrupted.  Where
@@ -67,14 +77,17 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         ConfigError: the machine is too small for one trial, or another driver is at work here.
     """
     console = SteadyConsole(highlight=False)
-    slots = _slots(plan, cluster)
+    slots = slots_of(plan.settings, cluster)
     way_on = search_folder.resume_command(folder, joins=cluster is not None)
     interrupts = Interrupts(f"stopped at once; go on with: {way_on}", STOPPING)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held(folder_is_ours=True))
+        writing.enter_context(noted(ledger))
         _set_up(ledger, folder, plan)
+        if expected is not None:
+            ledger.set_header(PLAN, dict(expected))
         storage = search_place(ledger.header, plan.settings.storage)
         if storage is not None:
             claim(ledger, storage)
@@ -154,26 +167,6 @@ def _told_by(error: BaseException, is_of_it: Callable[[BaseException], bool]) ->
     return next((line for line in reversed(lines) if is_of_it(Exception(line))), " ".join(lines))[:300]
 
 
-def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
-    """Trials at once.
-
-    Raises:
-        ConfigError: not even one fits.
-    """
-    if cluster is not None:
-        return cluster.slots(plan.settings)
-    settings, cpus, gpus = plan.settings, count_cpus(), count_gpus()
-    slots = num_slots(settings, cpus, gpus)
-    if slots == 0:
-        raise ConfigError(
-            [
-                f"each trial asks for {settings.cpus_per_trial} CPU(s) and {settings.gpus_per_trial:g} GPU(s), "
-                f"but this machine has {cpus} CPUs and {gpus} GPUs; see --cpus-per-trial, --gpus-per-trial"
-            ]
-        )
-    return slots
-
-
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
     id_, name = uuid.uuid4().hex, folder.resolve().name
     own = {"id": id_, "name": name, PLACE: new_place(name, id_)}
@@ -249,7 +242,8 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, records, plan.settings.keep_models, stored)]
+    disk = PeakDisk(folder, ledger.header.get(DISK) or 0)
+    listeners += [progress, keeper, disk, Sweeper(folder, records, plan.settings.keep_models, stored)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
@@ -271,6 +265,8 @@ def _search(
         return True
     finally:
         interrupts.listen()
+        with contextlib.suppress(Exception):  # what ended the search is told elsewhere
+            ledger.set_header(DISK, disk.num_bytes)
     return interrupts.requested
 
 

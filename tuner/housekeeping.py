@@ -1,16 +1,20 @@
 """Keeps a search's folder small: resume points go when their trial has ended, weights stay for the best trials alone."""
 
+import contextlib
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.heartbeat import remove_signs
 from trainables.stored_trial import CHECKPOINTS
 from tuner.records import TrialRecord, rank, standing
+from tuner.room import used_bytes
 from tuner.search_folder import BEST, trial_folder
 from tuner.stored_trials import StoredTrials
 
 _ENDED = ("complete", "stopped", "failed")
+_LOOK_SECONDS = 5.0
 
 
 class Sweeper:
@@ -61,6 +65,28 @@ def _best_trainings(records: Iterable[TrialRecord]) -> list[TrialRecord]:
         if record.confirms is not None and record.state == "complete":
             best[record.confirms.trial] = min(best.get(record.confirms.trial, record), record, key=standing)
     return list(best.values())
+
+
+class PeakDisk:
+    """Looks now and then, when something has happened, how much lies in a search's folder.
+
+    What is written and removed between two looks it does not see.  A look takes at most a twentieth of the time.
+
+    Attributes:
+        num_bytes: the most that was seen.
+    """
+
+    def __init__(self, folder: Path, num_bytes: int = 0) -> None:
+        self.num_bytes = num_bytes
+        self._folder, self._next = folder, 0.0
+
+    def __call__(self, _event: str, _record: TrialRecord) -> None:
+        """Takes in one event of the referee."""
+        started = time.monotonic()
+        if started >= self._next:
+            with contextlib.suppress(OSError):  # a folder went meanwhile
+                self.num_bytes = max(self.num_bytes, used_bytes(self._folder))
+            self._next = started + max(_LOOK_SECONDS, 20 * (time.monotonic() - started))
 
 
 def _remove(folder: Path) -> None:

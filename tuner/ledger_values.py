@@ -59,6 +59,9 @@ class _Header(_Shape):
     rungs: list[int] | None = None
     slots: int | None = None
     ended: str | None = None
+    plan: dict[str, Any] | None = None
+    drivers: list[list[str | None]] | None = None
+    peak_disk_bytes: int | None = None
 
 
 class _Report(_Shape):

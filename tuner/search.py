@@ -8,6 +8,7 @@ disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 import contextlib
 import datetime
 import gc
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -122,6 +123,17 @@ def main(  # noqa: PLR0917 - a command line
         bool,
         Option("--print-config", help="print settings, space and config as YAML (--config and --space read it), start nothing"),
     ] = False,
+    plan_only: Annotated[
+        bool,
+        Option("--plan", help="print what it would take (time, cost, disk, memory), after timing a few steps; start nothing"),
+    ] = False,
+    plan_first: Annotated[
+        bool, Option("--plan-first", help="make that plan, print it, keep it in the ledger beside what then happens, and search")
+    ] = False,
+    price: Annotated[
+        float | None, Option(help="with a plan: money for an hour of a worker, or of a GPU where trials use some")
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="with --plan: print one JSON object")] = False,
     quiet: Annotated[bool, Option("--quiet", "-q", help="no progress, only the result")] = False,
 ) -> None:
     """Takes the command line apart, looks at everything, then searches."""
@@ -138,10 +150,13 @@ def main(  # noqa: PLR0917 - a command line
     if print_config:
         typer.echo(dump_yaml(plan.for_people()), nl=False)
         return
+    expected = _expected(folder, plan, cluster, given) if plan_only or plan_first else None
+    if plan_only:
+        return
     from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
 
     try:
-        code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet)
+        code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet, expected=expected)
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: {search_folder.resume_command(folder, joins=cluster is not None)}")
         code = EXIT_INTERRUPTED
@@ -166,12 +181,52 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan, Cluster | None
     return folder, plan, cluster
 
 
+def _expected(folder: Path, plan: SearchPlan, cluster: Cluster | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a plan and shows it.
+
+    Raises:
+        typer.Exit: it cannot be made, or somebody interrupts.
+    """
+    from tuner.plan_command import plan_search, show  # Optuna: seconds
+
+    errors = errors_console()
+    try:
+        made = plan_search(folder, plan, cluster, is_new="resume" not in given, price=given.get("price"))
+    except (ConfigError, LedgerError) as error:
+        raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was started")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if given.get("plan_only") or not given["quiet"]:
+        show(made, as_json=given["as_json"])
+    return made.to_tree()
+
+
+def _wrong_with_plan(given: Mapping[str, Any]) -> list[str]:
+    """Options of a plan without one, or that do not go together."""
+    price, out = given.get("price"), []
+    if given.get("plan_only") and given.get("plan_first"):
+        out.append("--plan-first: --plan alone starts nothing; leave one of them out")
+    if given.get("plan_first") and "resume" in given:
+        out.append("--plan-first: the plan of a search is kept as it was made before it began; --plan shows what is left")
+    if given["print_config"] and (given.get("plan_only") or given.get("plan_first")):
+        out.append("--print-config: it starts nothing and times nothing; leave it out with a plan")
+    if given.get("as_json") and not given.get("plan_only"):
+        out.append("--json: is of a plan; --plan must be given with it")
+    if price is not None and not (given.get("plan_only") or given.get("plan_first")):
+        out.append("--price: is of a plan; --plan must be given with it")
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        out.append(f"--price: a number >= 0 must be given, but got {price:g}")
+    return out
+
+
 def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path, SearchPlan]:
     """Folder and plan of what the command line asks for; `problems` holds the mistakes found so far.
 
     Raises:
         ConfigError, LedgerError: every mistake in it.
     """
+    problems.add(*_wrong_with_plan(given))
     changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
@@ -180,7 +235,7 @@ def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path,
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
-        if not given["print_config"]:
+        if not (given["print_config"] or given.get("plan_only")):
             _recover(given["resume"], without_lost=given["without_lost"])
         return given["resume"], _look_at_resumed(given, changes, problems)
     if "trials" in given:

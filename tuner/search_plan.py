@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.domains import Value
@@ -59,6 +59,8 @@ class SearchPlan:
         encoder_sha256: of the encoder's weights.
         fixed: paths that were set by hand; they never vary, in no space.
         model_bytes, checkpoint_bytes: of the largest trial, at most (`trainables.sizes`).
+        num_scored: rows of `dev`, and of `test` where there is one, over all tasks.
+        num_layers: of the encoder.
     """
 
     settings: SearchSettings
@@ -71,6 +73,8 @@ class SearchPlan:
     fixed: tuple[str, ...] = ()
     model_bytes: int = 0
     checkpoint_bytes: int = 0
+    num_scored: Mapping[str, int] = field(default_factory=dict)
+    num_layers: int = 1
 
     def most_bytes(self, slots: int) -> int:
         """What trials and ledger take at most with so many trials at once (`tuner.room`)."""
@@ -177,7 +181,14 @@ def plan_of(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple
         fixed=fixed,
         model_bytes=model_bytes,
         checkpoint_bytes=checkpoint_bytes,
+        num_scored=_num_scored(inputs),
+        num_layers=inputs.files.num_layers,
     )
+
+
+def _num_scored(inputs: Inputs) -> dict[str, int]:
+    tables = inputs.store.tables.items()
+    return {wanted: sum(table.num_rows for (_, split), table in tables if split == wanted) for wanted in ("dev", "test")}
 
 
 def _most_trial_bytes(space: Space, inputs: Inputs) -> tuple[int, int]:

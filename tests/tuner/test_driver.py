@@ -41,7 +41,7 @@ made: list[NoMirror] = []
 def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., bool]], int]:
     made.clear()
     monkeypatch.setattr(driver, "MirrorProcess", NoMirror)
-    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
 
     def run(search: Callable[..., bool]) -> int:
         monkeypatch.setattr(driver, "_search", search)
@@ -139,7 +139,7 @@ def test_who_joined_a_cluster_is_told_to_join_one_again(
     monkeypatch.setattr(driver, "_search", lambda *_, **__: True)
     cluster = Cluster("10.0.0.1:6379", Path("token"), (Node("id", "host", "10.0.0.1", 2, 0),))
     folder = tmp_path / "runs" / "x"
-    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
     assert driver.drive(folder, plan, cluster, is_new=True, quiet=True) == EXIT_INTERRUPTED
     assert f"python -m tuner.search --resume {folder} --address auto   (2 trials are not" in capsys.readouterr().out
 
@@ -164,3 +164,16 @@ def test_with_a_storage_it_announces_what_lies_where(tmp_path: Path, capsys: pyt
     assert f"on disk at most {in_words(plan.bytes_in_folder())} (ledger, logs, a model to be exported); " in said
     assert f"in the storage at most {in_words(plan.most_bytes(2))}; a trial takes {in_words(plan.running_bytes())} on the" in said
     assert plan.running_bytes() < plan.most_bytes(2)
+
+
+def test_the_ledger_says_when_drivers_were_at_work_and_what_was_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive: Callable[..., int]
+) -> None:
+    folder = tmp_path / "runs" / "x"
+    drive(lambda *_, **__: True)
+    assert driver.PLAN not in driver.Ledger.read(folder).header
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
+    driver.drive(folder, plan, is_new=False, quiet=True, expected={"made": "before"})
+    header = driver.Ledger.read(folder).header
+    assert header[driver.PLAN] == {"made": "before"}
+    assert len(header["drivers"]) == 2 and all(start <= end for start, end in header["drivers"])
