@@ -1,7 +1,7 @@
 """`python -m reports.leaderboard DIR`: which trial leads, what it was, what it cost; read from the ledger alone.
 
 A trial with its full budget always stands above one without, because scores at different budgets do not compare.  Inside each
-group the score decides.  `build_leaderboard` computes the numbers, `render` and `plain` draw them.
+group the score decides.  `build_leaderboard` computes the numbers, `render`, `plain` and `markdown` draw them.
 """
 
 import json
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from reports import beside_paper as paper
 from reports.beside_paper import BesidePaper, read_beside_paper
-from reports.tables import Column, align, draw, lay_out
+from reports.tables import Column, align, as_markdown, draw, lay_out
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
@@ -176,6 +176,11 @@ def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     )
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
     return "\n".join([*align(columns), "", *footer])
+
+
+def markdown(leaderboard: Leaderboard) -> str:
+    """The scores of a leaderboard as a table in Markdown, without what varies: that may be dozens of columns."""
+    return "\n".join(as_markdown(_fixed_columns(leaderboard.tasks, leaderboard.rows)))
 
 
 def print_leaderboard(folder: Path, console: Console, top: int | None = None, *, live: bool | None = None) -> None:

@@ -23,6 +23,12 @@ class _Settings(_Shape):
     trials: int | None = None
     study: str | None = None
     tracking_uri: str | None = None
+    register_as: str | None = None
+
+
+class _Registration(_Shape):
+    name: str
+    trial: int
 
 
 class _Phase(_Shape):
@@ -59,6 +65,7 @@ class _Header(_Shape):
     rungs: list[int] | None = None
     slots: int | None = None
     ended: str | None = None
+    registration: _Registration | None = None
 
 
 class _Report(_Shape):
