@@ -1,0 +1,89 @@
+"""MLflow's pages of a search as a person uses them: sorted by score, three trials chosen, compared; in Debian's chromium."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Bench
+from tests.s3_server import free_port
+from tuner.mirror_runs import clean_name
+from tuner.records import TrialRecord
+from tuner.tracking_server import server_command, server_environment
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium (make debian)"),
+]
+START_SECONDS = 180.0
+PAGE_MS = 60_000
+NUM_TRIALS = 6
+NAME = "sentence-bert"
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench: Callable[[str], Bench]) -> Bench:
+    return make_bench("ui")
+
+
+@pytest.fixture(scope="module")
+def server(bench: Bench) -> Iterator[str]:
+    """Address of a server as we start it (`tuner.tracking_server`), with a store of its own."""
+    folder, port = bench.folder / "server", free_port()
+    folder.mkdir()
+    command = server_command(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts", port)
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=server_environment(bench.environment), stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _is_up(address):
+            assert process.poll() is None and time.monotonic() < until, (folder / "server.log").read_text()
+            time.sleep(0.5)
+        yield address
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _is_up(address: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+@pytest.fixture(scope="module")
+def records(bench: Bench, server: str) -> list[TrialRecord]:
+    """The trials of a search that was mirrored to the server, and whose winner was registered."""
+    args = ["--budget", "900", "--trials", str(NUM_TRIALS), "--out", "runs/night1", "--seed", "3"]
+    done = bench.search(*args, "--tracking-uri", server, "--register", NAME)
+    assert done.code == 0, done.err
+    assert f"registered as {NAME}, version 1" in done.out
+    return bench.records("night1")
+
+
+@pytest.fixture(scope="module")
+def page(server: str, records: list[TrialRecord]) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(PAGE_MS)
+        yield page
+        browser.close()
