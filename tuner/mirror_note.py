@@ -3,14 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from reports.leaderboard import RANKING, build_leaderboard, full_budget_examples, markdown
+from reports.leaderboard import RANKING, Leaderboard, build_leaderboard, full_budget_examples, markdown
 from trainables.config import tasks_of
 from tuner.console import visible
-from tuner.records import TrialRecord, rank, standing
+from tuner.records import TrialRecord, standing
 from tuner.search_folder import BEST, SETTINGS_FILE
 from tuner.settings import SearchSettings
 
@@ -37,18 +38,26 @@ def note(header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path
         claim: what is claimed of the winner, as a sentence; empty: it was not confirmed.
     """
     shown = [record for record in records if over or record.ended is not None]
-    parts = [_found(shown), f"Claim: {visible(claim) or NOT_CONFIRMED}", _asked_for(header, shown)]
-    end = [_again(header, folder, over=over)]
-    texts = ("\n\n".join([*parts, *_table(header, shown, num_rows), *end]) for num_rows in _ROWS)
-    return next((text for text in texts if len(text) <= _MAX_NOTE), "\n\n".join([*parts, *end])[:_MAX_NOTE])
+    board = _board(header, shown)
+    begin = [_found(board, len(shown)), f"Claim: {visible(claim) or NOT_CONFIRMED}", _asked_for(header, shown)]
+    end = _again(header, folder, over=over)
+    tables = [[markdown(replace(board, rows=board.rows[:num])), RANKING] for num in _ROWS if board.rows]
+    texts = ("\n\n".join([*begin, *table, end]) for table in [*tables, []])
+    return next((text for text in texts if len(text) <= _MAX_NOTE), "\n\n".join([*begin, end])[:_MAX_NOTE])
 
 
-def _found(records: Sequence[TrialRecord]) -> str:
-    best = next(iter(rank(records)), None)
+def _board(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Leaderboard:
+    """The best of them; all, where there may be thousands, take too long for a mirror that looks each second."""
+    best = sorted(records, key=standing)[: _ROWS[0]]
+    return build_leaderboard(best, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
+
+
+def _found(board: Leaderboard, num_trials: int) -> str:
+    best = board.rows[0] if board.rows and board.rows[0].rank == 1 else None
     if best is None:
         return "No trial has a score yet."
     so_far = "" if best.state == "complete" else ", without its full budget"
-    return f"Best of {len(records)} trials: **trial {best.number}, score {best.score:.4f}**{so_far}."
+    return f"Best of {num_trials} trials: **trial {best.trial}, score {best.score:.4f}**{so_far}."
 
 
 def _asked_for(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> str:
@@ -57,20 +66,12 @@ def _asked_for(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> str
     if settings.get("study"):
         what = f"Every row of the study {_code(settings['study'])}"
     else:
-        what = (
-            f"A search of the space {_code(settings.get('space'))} ({settings.get('searcher')}, {settings.get('early_stopping')})"
-        )
+        space, searcher, early_stopping = (_code(settings.get(key)) for key in ("space", "searcher", "early_stopping"))
+        what = f"A search of the space {space} with {searcher} and {early_stopping}"
     encoder, data = ((base.get(part) or {}).get(key) for part, key in (("encoder", "name"), ("data", "source")))
     counts = Counter(record.state for record in records)
     ended = ", ".join(f"{counts[state]} {state}" for state in sorted(counts)) or "none has ended yet"
     return f"{what}, encoder {_code(encoder)}, data {_code(data)}. Trials: {ended}."
-
-
-def _table(header: Mapping[str, Any], records: Sequence[TrialRecord], num_rows: int) -> list[str]:
-    best = sorted(records, key=standing)[:num_rows]
-    if not best:
-        return []
-    return [markdown(build_leaderboard(best, full_budget_examples(header, records), tasks_of(header.get("base") or {}))), RANKING]
 
 
 def _again(header: Mapping[str, Any], folder: Path, *, over: bool) -> str:

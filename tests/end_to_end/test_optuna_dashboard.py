@@ -1,4 +1,4 @@
-"""`optuna-dashboard sqlite:///DIR/study.db` beside a process that writes the ledger: it shows what stands there and harms nothing."""
+"""`optuna-dashboard sqlite:///DIR/study.db` beside a process that writes the ledger: it shows all and harms nothing."""
 
 import contextlib
 import json

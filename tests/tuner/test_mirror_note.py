@@ -42,7 +42,8 @@ def test_whatever_stands_in_a_ledger_it_is_as_long_as_mlflow_takes_and_moves_no_
 ) -> None:
     path, source, claim = texts
     header, folder = done.ledger.header, Path("/", *(["d" * 10] * depth), path)
-    header["settings"] = header["settings"] | {"study": None, "space": source * 20}
+    header["settings"] = header["settings"] | {"study": None, "space": source * 20, "searcher": source, "trials": source}
+    header["lineage"] = {"git_commit": source}
     kind = {"sentence_columns": ["s"], "label_column": "l", "target": "binary", "metric": "accuracy"}
     tasks = [{**kind, "name": f"task{n}", "title": "t", "file_stem": f"f{n}"} for n in range(num_tasks)]
     base = header["base"] | (
