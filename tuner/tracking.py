@@ -4,8 +4,8 @@
 no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once; `serve` shows all of it (`tuner/tracking_server.py`).
 Neither of the first two trusts what it remembers: after a start, and after every error, they read back what MLflow holds (runs by
 the tags `tritune.search` and `tritune.trial`, points by the history of one metric) and send the rest.  What MLflow must hold says
-`tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`; this is the only file that imports MLflow, and it does so late,
-because that takes seconds.
+`tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`, how a winner gets into the model registry `tuner/registry.py`;
+this is the only file that imports MLflow, and it does so late, because that takes seconds.
 """
 
 import contextlib

@@ -87,3 +87,58 @@ def page(server: str, records: list[TrialRecord]) -> Iterator[Any]:
         page.set_default_timeout(PAGE_MS)
         yield page
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def experiment(server: str) -> str:
+    """The id of the experiment that searches are shown in."""
+    return str(ask(server, "experiments/get-by-name?experiment_name=tritune")["experiment"]["experiment_id"])
+
+
+def ask(server: str, path: str) -> Any:
+    """What MLflow's API answers."""
+    with urllib.request.urlopen(f"{server}/api/2.0/mlflow/{path}", timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def by_last_score(records: list[TrialRecord]) -> list[TrialRecord]:
+    """As MLflow sorts runs by a metric: by its last point, the highest first."""
+    return sorted(records, key=lambda record: -record.reports[-1]["score"])
+
+
+def differing(records: list[TrialRecord]) -> set[str]:
+    """Parameters that are not the same in all of some trials, by MLflow's names; one that plays no part in a trial is absent."""
+    given = [{**record.assignment, "seed": record.config["seed"]} for record in records]
+    return {clean_name(path) for values in given for path in values if len({repr(one.get(path)) for one in given}) > 1}
+
+
+def trial_names(records: list[TrialRecord]) -> list[str]:
+    return [f"trial-{record.number:04d}" for record in records]
+
+
+def shown_trials(page: Any) -> list[str]:
+    """Names of trials in the table of runs, from top to bottom."""
+    links = page.get_by_role("link", name=re.compile(r"^trial-\d{4}$"))
+    placed = [(link.bounding_box()["y"], link.inner_text()) for link in links.all()]
+    return [name for _, name in sorted(placed)]
+
+
+@pytest.fixture(scope="module")
+def compared(page: Any, server: str, experiment: str, records: list[TrialRecord]) -> list[TrialRecord]:
+    """The three best, which were chosen in the sorted table; the page is MLflow's Compare of them."""
+    from playwright.sync_api import expect
+
+    page.goto(f"{server}/#/experiments/{experiment}/runs")
+    page.get_by_test_id("sort-select-dropdown").click()
+    page.get_by_test_id("sort-select-desc").click()
+    page.get_by_role("menuitemcheckbox", name="score", exact=True).click()
+    ordered = by_last_score(records)
+    until = time.monotonic() + PAGE_MS / 1000
+    while shown_trials(page) != trial_names(ordered):
+        assert time.monotonic() < until, shown_trials(page)
+        time.sleep(0.5)
+    for name in trial_names(ordered[:3]):
+        page.get_by_role("row").filter(has_text=name).get_by_role("checkbox").check()
+    page.get_by_test_id("runs-compare-button").click()
+    expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
+    return ordered[:3]
