@@ -142,3 +142,28 @@ def compared(page: Any, server: str, experiment: str, records: list[TrialRecord]
     page.get_by_test_id("runs-compare-button").click()
     expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
     return ordered[:3]
+
+
+def test_the_compare_page_shows_the_parameters_that_differ_and_no_others(
+    page: Any, compared: list[TrialRecord], pytestconfig: pytest.Config
+) -> None:
+    page.get_by_role("switch", name="Parameters - Show diff only").click()
+    table = page.get_by_role("table").filter(has=page.get_by_role("rowheader", name="seed", exact=True))
+    rows = {row.get_by_role("rowheader").inner_text(): row for row in table.get_by_role("row").all()}
+    assert set(rows) == differing(compared)
+    assert rows["seed"].get_by_role("cell").all_inner_texts() == [str(record.config["seed"]) for record in compared]
+    for name in trial_names(compared):
+        assert page.get_by_role("cell", name=name, exact=True).is_visible()
+    if file := pytestconfig.getoption("--screenshot"):
+        page.screenshot(path=file)
+
+
+def test_from_there_the_score_leads_to_the_curves(page: Any, compared: list[TrialRecord]) -> None:
+    page.get_by_role("link", name="score", exact=True).click()
+    page.locator(".js-plotly-plot").first.wait_for()
+    drawn = page.evaluate("Array.from(document.querySelector('.js-plotly-plot').data, t => [t.name, Array.from(t.x), Array.from(t.y)])")
+    curves = {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
+    assert curves == {
+        name: [(report["budget"], report["score"]) for report in record.reports]
+        for name, record in zip(trial_names(compared), compared, strict=True)
+    }
