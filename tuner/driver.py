@@ -115,9 +115,9 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error, way_on)
-            to_register = None if interrupts.requested else ledger.header.get(REGISTRATION)
+            to_register = ledger.header.get(REGISTRATION)
             patience = _IMPATIENT_SECONDS if interrupts.requested else _MIRROR_SECONDS
-            mirrored = mirror.close(patience + (_UPLOAD_SECONDS if to_register else 0.0))
+            mirrored = mirror.close(patience + (_UPLOAD_SECONDS if to_register and not interrupts.requested else 0.0))
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
         has_best = interrupted and has_score

@@ -161,7 +161,9 @@ def test_the_compare_page_shows_the_parameters_that_differ_and_no_others(
 def test_from_there_the_score_leads_to_the_curves(page: Any, compared: list[TrialRecord]) -> None:
     page.get_by_role("link", name="score", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for()
-    drawn = page.evaluate("Array.from(document.querySelector('.js-plotly-plot').data, t => [t.name, Array.from(t.x), Array.from(t.y)])")
+    drawn = page.evaluate(
+        "Array.from(document.querySelector('.js-plotly-plot').data, t => [t.name, Array.from(t.x), Array.from(t.y)])"
+    )
     curves = {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
     assert curves == {
         name: [(report["budget"], report["score"]) for report in record.reports]
