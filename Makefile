@@ -13,7 +13,7 @@ help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
-	@echo "make test-ui    a search in MLflow's pages, looked at in Debian's chromium (ARGS='--screenshot docs/mlflow-compare.png'; two minutes)"
+	@echo "make test-ui    a search in MLflow's pages, looked at in Debian's chromium (ARGS='--screenshot docs/mlflow-compare.png')"
 	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root; three minutes)"
 	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing, what is foreign opens nothing (over an hour); docs/scorecard.md is written anew"
 	@echo "make test-faults-quick  a few runs of each of its rows"
