@@ -1,7 +1,7 @@
 """`python -m reports.leaderboard DIR`: which trial leads, what it was, what it cost; read from the ledger alone.
 
 A trial with its full budget always stands above one without, because scores at different budgets do not compare.  Inside each
-group the score decides.  `build_leaderboard` computes the numbers, `render` and `plain` draw them.
+group the score decides.  `build_leaderboard` computes the numbers, `render`, `plain` and `markdown` draw them.
 """
 
 import json
@@ -29,7 +29,7 @@ from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord, searched, standing
 from tuner.search_folder import is_live
-from tuner.tables import Column, align, draw, lay_out
+from tuner.tables import Column, align, as_markdown, draw, lay_out
 
 RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
 _VAGUE_NAMES = frozenset({"enabled", "kind", "name", "weights"})
@@ -213,6 +213,11 @@ def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
     again = [*align(columns(leaderboard.confirmed)), ""] if leaderboard.confirmed and leaderboard.confirmed.rows else []
     return "\n".join([*align(trials), "", *again, *footer])
+
+
+def markdown(leaderboard: Leaderboard) -> str:
+    """The scores of a leaderboard as a table in Markdown, without what varies: that may be dozens of columns."""
+    return "\n".join(as_markdown(_fixed_columns(leaderboard.tasks, leaderboard.rows)))
 
 
 def print_leaderboard(folder: Path, console: Console, top: int | None = None, *, live: bool | None = None) -> None:

@@ -26,12 +26,14 @@ from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
+from tuner.mirror_process import MirrorResult, sync_command
 from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
 from tuner.records import TrialRecord, rank, searched
 from tuner.referee import Referee
+from tuner.registry import REGISTRATION
 from tuner.room import Room, check_room, describe_need, in_words
 from tuner.samplers import grid_points
 from tuner.seals import SEALS, seals
@@ -41,6 +43,8 @@ from tuner.stretches import noted
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
+_UPLOAD_SECONDS = 40.0
+"""More, at most, where the mirror uploads weights, too."""
 _IMPATIENT_SECONDS = 6.0
 _HURRIED_SECONDS = 2.0
 _TOP = 30
@@ -125,14 +129,15 @@ def drive(
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error, way_on)
+            to_register = ledger.header.get(REGISTRATION)
             patience = _IMPATIENT_SECONDS if interrupts.requested else _MIRROR_SECONDS
-            mirrored = mirror.close(patience)
+            mirrored = mirror.close(patience + (_UPLOAD_SECONDS if to_register and not interrupts.requested else 0.0))
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
         has_best = interrupted and has_score
         things = _where_things_are(folder, plan, num_left, way_on, interrupted=interrupted, has_best=has_best)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *filter(None, [keeper.problem, untidy])]
-        for line in [*exported, *warnings, *things]:
+        for line in [*exported, *_registration(to_register, mirrored, folder), *warnings, *things]:
             console.print(line, markup=False, soft_wrap=True)
         too_early = num_left > 0 and not has_score  # the time was up before the first report: no failure
         return EXIT_DONE if too_early and code == EXIT_FAILED else code
@@ -182,7 +187,7 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     before = ledger.header
     kept: dict[str, Any] = {key: before[key] for key in ("id", "name", PLACE, "lineage") if key in before}
     sealed = {**kept, **plan.header()}
-    for key, value in {SEALS: seals(before, sealed), **plan.header(), "ended": None}.items():
+    for key, value in {SEALS: seals(before, sealed), **plan.header(), REGISTRATION: None, "ended": None}.items():
         ledger.set_header(key, value)
     ledger.set_header(SEALS, seals(sealed, sealed))
     if plan.settings.searcher == "grid":
@@ -312,7 +317,18 @@ def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list
         return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
     lines.append(f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}")
+    if name := (ledger.header.get("settings") or {}).get("register_as"):
+        ledger.set_header(REGISTRATION, {"name": name, "trial": record.number})  # the mirror does it
     return EXIT_DONE, lines
+
+
+def _registration(asked: Mapping[str, Any] | None, mirrored: MirrorResult, folder: Path) -> list[str]:
+    """What came of the winner's registration; the mirror registers last of all, so it is whole where that was done."""
+    if not asked:
+        return []
+    if mirrored.complete:
+        return [mirrored.message]
+    return [f"trial {asked['trial']} is not registered as {asked['name']}; that is done later by: {sync_command(folder)}"]
 
 
 def _announce_export(console: Console, num_left: int) -> None:

@@ -25,7 +25,7 @@ from typer import Argument, Option
 from trainables.background import in_background
 from trainables.checkpoints import MANIFEST, verify
 from trainables.data.rows import Split
-from trainables.parts import ConfigError
+from trainables.parts import ConfigError, Problems
 from trainables.plain_files import read_json
 from trainables.secrecy import keep_files_private
 from trainables.storage import DamagedError
@@ -40,7 +40,9 @@ from tuner.model_card import LUCKY, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
 from tuner.records import TrialRecord, rank, standing
+from tuner.settings import parse_model_name
 from tuner.stored_trials import search_place, stored_trial
+from tuner.tracking import register_export
 
 FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
@@ -269,22 +271,35 @@ def main(  # noqa: PLR0917 - a command line
     ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
     how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
     data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
+    register: Annotated[str | None, Option(help="name under which MLflow's model registry gets it, as champion [none]")] = None,
 ) -> None:
     """Exports, and says what was written."""
     try:
-        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data)
-        said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
+        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data, register=register)
+        if ensemble:
+            said = [_export_ensemble(folders, how or "average", data, out)]
+        else:
+            said, written = _export_trial(folders[0], trial, out)
+        typer.echo(visible_lines("\n".join(said)))
+        if register is not None:
+            typer.echo(visible_lines(register_export(folders[0], written, register)))
     except (ValueError, OSError) as error:
         errors_console().print(str(error))
         raise typer.Exit(2) from None
-    typer.echo(visible_lines(said))
 
 
-def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None) -> None:
+def _check_options(
+    folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None, register: str | None
+) -> None:
     """Refuses options that have no say in what was asked for."""
     problems = []
     if ensemble and trial is not None:
         problems.append("--trial is for one search; the folder of a trial may itself be a member: DIR/trials/0007")
+    if ensemble and register is not None:
+        problems.append("--register is for one search: an ensemble is predictions, without weights")
+    name = Problems()
+    name.attempt(lambda: parse_model_name(register) if register is not None else None)
+    problems += name.sentences
     if not ensemble and len(folders) > 1:
         problems.append(f"one search is exported at a time, but got {len(folders)}; --ensemble puts several models together")
     if not ensemble:
@@ -294,14 +309,14 @@ def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, ho
         raise ConfigError(problems)
 
 
-def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
+def _export_trial(folder: Path, trial: int | None, out: Path | None) -> tuple[list[str], Path]:
+    """What there is to say, and the folder written."""
     Ledger.read(folder)
     search_folder.check_links(folder)
     with search_folder.locked(folder):
         lines: list[str] = []
         written, record = export_best(folder, trial=trial, out=out, say=lines.append)
-    told = "".join(f"{line}\n" for line in lines)
-    return f"{told}{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+    return [*lines, f"{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"], written
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:

@@ -23,6 +23,12 @@ class _Settings(_Shape):
     trials: int | None = None
     study: str | None = None
     tracking_uri: str | None = None
+    register_as: str | None = None
+
+
+class _Registration(_Shape):
+    name: str
+    trial: int
 
 
 class _Phase(_Shape):
@@ -62,6 +68,7 @@ class _Header(_Shape):
     plan: dict[str, Any] | None = None
     drivers: list[list[str | None]] | None = None
     peak_disk_bytes: int | None = None
+    registration: _Registration | None = None
 
 
 class _Report(_Shape):

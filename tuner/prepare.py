@@ -18,7 +18,7 @@ from trainables.paths import parse_assignments
 from trainables.tasks import CS224N
 from tuner.ledger_places import LedgerError, check_ledger_url
 from tuner.search_plan import OWNED_PATHS, SearchPlan, base_config, check_unchanged, open_or_look, plan_of
-from tuner.settings import SearchSettings, parse_tracking_uri
+from tuner.settings import SearchSettings, parse_model_name, parse_tracking_uri
 from tuner.stored_trials import check_storage
 from tuner.study_plan import prepare_study, resumed_study
 
@@ -50,6 +50,7 @@ def prepare(
     problems = Problems() if problems is None else problems
     settings_tree = _with_checked(settings_tree, "ledger", check_ledger_url, problems)
     settings_tree = _with_checked(settings_tree, "tracking_uri", parse_tracking_uri, problems)
+    settings_tree = _with_checked(settings_tree, "register_as", parse_model_name, problems)
     settings_tree = _with_checked(settings_tree, "storage", check_storage, problems)
     usable = _parse_settings(settings_tree, problems)
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
@@ -153,6 +154,7 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")
     settings_tree = _with_checked({**header["settings"], **changes}, "tracking_uri", parse_tracking_uri, problems)
+    settings_tree = _with_checked(settings_tree, "register_as", parse_model_name, problems)
     settings_tree = _with_checked(settings_tree, "storage", check_storage, problems)
     if settings_tree.get("storage") is not None and header["settings"].get("storage") is None:
         problems.add("--storage: this search began without one; its trials stay in its folder")

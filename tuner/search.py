@@ -49,7 +49,10 @@ _FIXED_ONCE_BEGUN = {
     "--study": "study",
     "--rows": "rows",
 }
-_AS_THEY_ARE = ("concurrency", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models", "ledger", "storage", "tracking_uri")
+_AS_THEY_ARE = (
+    *("concurrency", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models"),
+    *("ledger", "register_as", "storage", "tracking_uri"),
+)
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
@@ -116,6 +119,9 @@ def main(  # noqa: PLR0917 - a command line
         Option(help="s3://BUCKET/PATH, gs://... or file:///PATH for checkpoints and models [the search's folder]"),
     ] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
+    register_as: Annotated[
+        str | None, Option("--register", help="name under which MLflow's model registry gets the winner, as champion [none]")
+    ] = None,
     without_lost: Annotated[
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
     ] = False,

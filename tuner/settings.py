@@ -15,6 +15,7 @@ _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
 _DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
 PASSWORD_IN_URL = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
 _SQLITE = "sqlite:///"
+_LONGEST_NAME = 256
 WITHOUT_LOST = "--without-lost-trials"
 
 
@@ -47,6 +48,9 @@ class SearchSettings(Part):
         None, min_length=1, description="where trials' checkpoints and models are stored; null: in the search's folder"
     )
     tracking_uri: str | None = Field(None, min_length=1, description="MLflow server or store; null: mlflow.db beside the search")
+    register_as: str | None = Field(
+        None, min_length=1, description="name of the winner in MLflow's model registry; null: in none"
+    )
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> "SearchSettings":
@@ -113,6 +117,28 @@ def parse_tracking_uri(text: str) -> str:
     if problem:
         raise ConfigError([f"--tracking-uri: {problem}"])
     return uri
+
+
+def parse_model_name(text: str) -> str:
+    """A name for MLflow's model registry, under which `models:/NAME@ALIAS` finds it.
+
+    The rules are MLflow 3.17's (`mlflow.utils.validation._validate_model_name`), its table's, and those of its addresses.
+
+    Raises:
+        ConfigError: every rule that it breaks.
+    """
+    kept = {
+        "it must not be empty": bool(text.strip()),
+        f"at most {_LONGEST_NAME} characters": len(text) <= _LONGEST_NAME,
+        "no / : or ?": not set(text) & set("/:?"),
+        "not . nor anything that begins with ..": text != "." and not text.startswith(".."),
+        "printable characters alone": text.isprintable(),
+    }
+    shown = text if len(text) <= _LONGEST_NAME else f"{text[:50]}... ({len(text)} characters)"
+    broken = [rule for rule, is_kept in kept.items() if not is_kept]
+    if broken:
+        raise ConfigError(f"--register: a name in MLflow's registry: {rule}, but got {shown!r}" for rule in broken)
+    return text
 
 
 def sqlite_url(file: Path) -> str:

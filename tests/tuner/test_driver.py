@@ -15,10 +15,13 @@ from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 from tuner.prepare import prepare
+from tuner.records import TrialRecord
 from tuner.room import in_words
 
 
 class NoMirror:
+    result = MirrorResult(True, "")
+
     def __init__(self, folder: Path) -> None:
         self.waits: list[float] = []
         made.append(self)
@@ -31,7 +34,7 @@ class NoMirror:
 
     def close(self, timeout_seconds: float) -> MirrorResult:
         self.waits.append(timeout_seconds)
-        return MirrorResult(True, "")
+        return self.result
 
 
 made: list[NoMirror] = []
@@ -177,3 +180,39 @@ def test_the_ledger_says_when_drivers_were_at_work_and_what_was_expected(
     header = driver.Ledger.read(folder).header
     assert header[driver.PLAN] == {"made": "before"}
     assert len(header["drivers"]) == 2 and all(start <= end for start, end in header["drivers"])
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_mirror_is_told_whom_to_register_and_what_came_of_it_is_said(
+    complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "x"
+    record = TrialRecord(7, "complete", {}, {}, ({"budget": 9, "score": 0.5, "train_seconds": 1.0},))
+
+    class Mirror(NoMirror):
+        result = MirrorResult(complete, "registered as bert, version 3" if complete else "it was killed")
+
+        def close(self, timeout_seconds: float) -> MirrorResult:
+            seen.append(driver.Ledger.read(folder).header)
+            return super().close(timeout_seconds)
+
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(driver, "MirrorProcess", Mirror)
+    monkeypatch.setattr(driver, "export_best", lambda *_, **__: (folder / "best", record))
+    monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
+    monkeypatch.setattr(driver, "_search", lambda *_, **__: False)
+    plan = prepare({"trials": 2, "register_as": "bert"}, set_texts=["encoder.name=tiny"])
+    made.clear()
+    assert driver.drive(folder, plan, is_new=True, quiet=True) == driver.EXIT_DONE
+    assert seen[0]["registration"] == {"name": "bert", "trial": 7} and seen[0]["ended"] == "complete"
+    assert driver._MIRROR_SECONDS < made[0].waits[0] <= 60
+    said = capsys.readouterr().out
+    assert ("registered as bert, version 3\n" in said) == complete
+    assert (
+        f"trial 7 is not registered as bert; that is done later by: python -m tuner.tracking sync {folder}\n" in said
+    ) != complete
+
+    monkeypatch.setattr(driver, "_search", lambda *_, **__: True)  # it goes on, and is interrupted: there is no winner yet
+    assert driver.drive(folder, plan, is_new=False, quiet=True) == EXIT_INTERRUPTED
+    assert seen[-1]["registration"] is None
+    assert "registered as" not in capsys.readouterr().out

@@ -232,3 +232,37 @@ def test_a_storage_that_is_gone_is_told(stored: tuple[Path, Storage], monkeypatc
     monkeypatch.setattr(Storage, "sealed", lambda self, _name: (_ for _ in ()).throw(StorageError(self.uri, "timed out")))
     code, _, said = run(folder)
     assert code == 2 and "the storage cannot be used" in said
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
+def test_what_is_exported_may_be_registered_and_the_last_one_asked_for_is_the_champion(search: Path) -> None:
+    from tuner import tracking
+
+    with_best, with_other = run(search, "--register", "bert"), run(search, "--trial", "0", "--register", "bert")
+    again = run(search, "--register", "bert")
+    assert [code for code, _, _ in (with_best, with_other, again)] == [0, 0, 0], (with_best, with_other, again)
+    assert [out.splitlines()[-1] for _, out, _ in (with_best, with_other, again)] == [
+        "registered as bert, version 1",
+        "registered as bert, version 2",
+        "registered as bert, version 1 (it was there)",
+    ]
+    client, _ = tracking._connect(tracking.default_tracking_uri(search))
+    champion = client.get_model_version_by_alias("bert", "champion")
+    assert (str(champion.version), champion.tags["tritune.trial"]) == ("1", "1")
+    assert champion.tags["tritune.score"] == f"{Ledger.open(search).record(1).score:.6f}"
+
+
+def test_a_name_that_cannot_be_registered_is_told_before_anything_is_exported(search: Path) -> None:
+    code, _, err = run(search, "--register", "../a", "--how", "average")
+    assert code == 2 and not (search / "best").exists()
+    assert err.count("--register: ") == 2 and "--how is for --ensemble" in err
+    code, _, err = run(search, search, "--ensemble", "--register", "a")
+    assert code == 2 and "--register is for one search" in err
+
+
+def test_what_cannot_be_registered_is_exported_all_the_same(search: Path) -> None:
+    Ledger.open(search).set_header("settings", {"tracking_uri": "http://127.0.0.1:9"})
+    code, out, err = run(search, "--register", "bert")
+    assert code == 1 and (search / "best" / "heads.safetensors").is_file()
+    assert "loaded again, it scores the same" in out
+    assert "MLflow mirror is not complete" in err

@@ -367,6 +367,13 @@ def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, t
     assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")
 
 
+def test_a_name_for_the_registry_is_looked_at_with_all_the_rest(data: Path) -> None:
+    assert prepare({"register_as": "my bert"}, set_texts=[TINY], data=str(data)).settings.register_as == "my bert"
+    with pytest.raises(ConfigError) as caught:
+        prepare({"register_as": "a/b", "trials": 0}, set_texts=[TINY], data=str(data))
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["--register", "--trials"]
+
+
 def test_a_storage_is_looked_at_before_anything_starts(data: Path, tmp_path: Path) -> None:
     plan = prepare({"storage": f" file://{tmp_path}/storage/ "}, set_texts=[TINY], data=str(data))
     assert plan.settings.storage == f"file://{tmp_path}/storage"
