@@ -100,6 +100,8 @@ class TrialSession:
         if self.resumed_from is not None:
             self.trainer.load(self.resumed_from)
             self._log(f"goes on from {self.resumed_from.name}")
+            if self.best_folder.exists():  # that of an older report is not made again
+                self._log_damage(verify(self.best_folder))
             # Whoever wrote it may have been killed before disk and storage had it, and later reports rely on it.
             best = self._keep_best()
             self._syncing = in_background(partial(self._make_lasting, self.resumed_from, best, is_stored=was_fetched))

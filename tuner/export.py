@@ -133,7 +133,9 @@ def choose(
     if trial is not None:
         return _asked_for(folder, records, trial, storage)
     for record in _in_order_of_choice(records, confirmed):
-        if _score_there(folder, record, storage) != record.score:
+        if (there := _score_there(folder, record, storage)) != record.score:
+            if there is None and storage is None and (unread := _weights_of(folder, record) / "metrics.json").exists():
+                say(f"trial {record.number}: its weights are damaged ({unread}: cannot be read); the next best is exported")
             continue
         if not (problems := _brought(folder, record, storage)):
             return record

@@ -79,6 +79,19 @@ def test_a_damaged_newest_one_is_passed_over_and_logged(small_config: TrialConfi
     assert "passed_over" not in again.next_report()
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "metrics.json"])
+def test_a_damaged_best_model_is_named_where_it_goes_on(small_config: TrialConfig, tmp_path: Path, name: str) -> None:
+    """Nothing else would look at it before it is to be exported."""
+    session = TrialSession(small_config, tmp_path)
+    session.next_report()
+    (session.best_folder / name).write_bytes(b"")
+    said: list[str] = []
+    again = TrialSession(small_config, tmp_path, say=said.append)
+    assert any(f"passed over: {session.best_folder / name}" in line for line in said)
+    assert any(str(session.best_folder / name) in line for line in again.next_report()["passed_over"])
+    assert "passed_over" not in again.next_report()
+
+
 def test_best_is_the_model_of_the_best_report_and_scores_it(small_config: TrialConfig, tmp_path: Path) -> None:
     session = TrialSession(small_config.override({"budget_examples": 240, "num_reports": 8, "early_dev_share": 1.0}), tmp_path)
     finish(session)

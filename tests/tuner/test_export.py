@@ -185,6 +185,16 @@ def test_damaged_weights_are_passed_over_by_name(search: Path) -> None:
     assert code == 2 and str(damaged) in err
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b'{"score": "x"}', b"[]"])
+def test_weights_whose_metrics_cannot_be_read_are_passed_over_by_name(search: Path, content: bytes) -> None:
+    best = export_best(search)[1]
+    metrics = search_folder.trial_folder(search, best.number) / "best" / "metrics.json"
+    metrics.write_bytes(content)
+    code, said, _ = run(search)
+    assert code == 0
+    assert said.startswith(f"trial {best.number}: its weights are damaged ({metrics}: cannot be read); the next best is exported")
+
+
 @pytest.fixture
 def stored(finished: Path, tmp_path: Path) -> tuple[Path, Storage]:
     """The search with its weights in a storage instead of its folder."""
