@@ -7,7 +7,8 @@ import numpy as np
 
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore
-from trainables.tasks import Task, TaskSet
+from trainables.predictions import prediction_file
+from trainables.tasks import TaskSet
 
 
 def write_predictions(
@@ -23,10 +24,3 @@ def write_predictions(
             task = tasks.by_name[name]
             text = prediction_file(task, store.table(name, split).ids, values)
             (folder / f"{task.prediction_name}-{split}-output.csv").write_text(text, encoding="utf-8")
-
-
-def prediction_file(task: Task, ids: list[str], values: np.ndarray) -> str:
-    """The text of one prediction file; classes as whole numbers, paraphrases as 0.0 and 1.0, similarities as they are."""
-    numbers = values.tolist() if task.target == "classes" else [float(value) for value in values]
-    rows = (f"{row_id} , {number} \n" for row_id, number in zip(ids, numbers, strict=True))
-    return f"id \t {task.prediction_header} \n" + "".join(rows)

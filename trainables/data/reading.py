@@ -36,6 +36,7 @@ __all__ = [
     "load_rows",
     "look_at_rows",
     "normalise_text",
+    "normalised",
 ]
 
 
@@ -51,7 +52,7 @@ def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
     data_set = append_rows(*_read_all(config, tasks))
     if config.normalise_text:
         for by_split in data_set.splits.values():
-            by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+            by_split.update({split: normalised(rows) for split, rows in by_split.items()})
     if _num_copies(config, tasks):
         training = add_copies({name: by_split["train"] for name, by_split in data_set.splits.items()}, config.eda)
         for name, rows in training.items():
@@ -125,6 +126,11 @@ def normalise_text(text: str) -> str:
     for mark in ".?,'":
         text = text.replace(mark, f" {mark}")
     return " ".join(text.split())
+
+
+def normalised(rows: Rows) -> Rows:
+    """Rows with all their sentences as `normalise_text` makes them."""
+    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
 
 
 def _num_copies(config: DataConfig, tasks: TaskSet) -> dict[str, int]:
@@ -203,7 +209,3 @@ def _files_of(folder: Path, tasks: TaskSet) -> list[tuple[Path, Task, Split]]:
 def _capped(file: FileRows) -> list[str]:
     more = len(file.problems) - MAX_PROBLEMS_PER_FILE
     return file.problems[:MAX_PROBLEMS_PER_FILE] + ([f"{file.path}: and {more} more"] if more > 0 else [])
-
-
-def _normalised(rows: Rows) -> Rows:
-    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
