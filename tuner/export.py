@@ -1,22 +1,29 @@
 """`python -m tuner.export DIR`: the best of a search as a folder that anybody can load, train again and hand in.
 
-With `--ensemble`: the predictions of several exports together (`tuner.ensemble`).
+With `--ensemble`: the predictions of several exports together (`tuner.ensemble`).  With `--verify`: an export is trained again
+(`tuner.verification`).
 
 best/
 config.yaml              trains it again: python -m trainables.train --config best/config.yaml
 encoder/                 transformers.AutoModel.from_pretrained reads it
 heads.safetensors        the three heads
-metrics.json             scores, curve, cost
+metrics.json             scores, curve, cost; `dev`: what it gets right and wrong; `interval`, `claim`: where it was confirmed
 lineage.json             code, packages, machine, data hashes, seeds
 predictions/             the six CS224N prediction files (test files where there are test rows)
 README.md                the model card
+reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
+
+Exit codes: 0 done; 1 `--verify`: the score is another one; 2 a mistake in what was asked for; 3 `--verify`: the data changed;
+130 interrupted.
 """
 
 import shutil
+import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -24,30 +31,42 @@ from typer import Argument, Option
 
 from trainables.background import in_background
 from trainables.checkpoints import MANIFEST, verify
+from trainables.config import TrialConfig
 from trainables.data.rows import Split
+from trainables.inputs import DataChangedError
 from trainables.parts import ConfigError
+from trainables.paths import read_yaml
 from trainables.plain_files import read_json
 from trainables.secrecy import keep_files_private
 from trainables.storage import DamagedError
+from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder
-from tuner.console import errors_console, visible_lines
+from tuner.console import errors_console, visible, visible_lines
+from tuner.dev_figures import dev_figures
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
 from tuner.ledger import Ledger
-from tuner.model_card import LUCKY, model_card
+from tuner.model_card import LUCKY, Findings, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
 from tuner.records import TrialRecord, rank
+from tuner.reproduction import reproduce_script
 from tuner.stored_trials import search_place, stored_trial
+from tuner.verification import LINEAGE, METRICS, TOLERANCES, verify_export
 
-FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
+if TYPE_CHECKING:
+    from trainables.data.tokens import TokenStore
+    from trainables.evaluation import Evaluation
+
+SCRIPT = "reproduce.sh"
+_OLDER_FILES = ("config.yaml", "encoder", "heads.safetensors", METRICS, LINEAGE, "predictions", "README.md")
+"""Of an export from before there was `reproduce.sh`."""
+FILES = (*_OLDER_FILES, SCRIPT)
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
 """What lies in some exports beside `FILES`."""
 
-TOLERANCES = {"fp32": 1e-6, "tf32": 5e-3, "bf16": 5e-3}
-"""How far the score of the exported model may lie from the recorded one, by precision: nothing on the machine that trained it in
-fp32; in the coarser ones a few rows are decided otherwise where the export runs on another device."""
+EXIT_OTHER_SCORE, EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -63,6 +82,8 @@ def export_best(
     trial: int | None = None,
     out: Path | None = None,
     say: Callable[[str], object] = lambda _line: None,
+    interval: tuple[float, float] | None = None,
+    claim: str = "",
 ) -> tuple[Path, TrialRecord]:
     """Exports the best trial of the search in `folder`, or the one asked for, loads the export again and scores it.
 
@@ -73,6 +94,8 @@ def export_best(
         out: the folder to write, new, empty or an older export; None: the search's `best/`, or of the trial asked for its
             `export-0007/`.
         say: is called with a line for each better trial whose weights are damaged.
+        interval: 95 % interval of the trial's score, where it was confirmed.
+        claim: what may be said of it then, in a sentence.
 
     Returns:
         The folder written, and the record of the trial in it.
@@ -84,7 +107,7 @@ def export_best(
         StorageError: the search's storage cannot be reached.
     """
     ledger = ledger or Ledger.read(folder)
-    problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
+    problems = [] if out is None else problems_of_out(out, "an export", needed=_OLDER_FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
         record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
     except ExportError as error:
@@ -95,12 +118,14 @@ def export_best(
     header = ledger.header
     with written_whole(target) as aside:
         shutil.copytree(_weights_of(folder, record), aside)
-        for name in (MANIFEST, "metrics.json"):
+        for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
-        _predict_and_check(aside, record)
-        search_folder.write_json(aside / "metrics.json", _metrics(record))
-        search_folder.write_json(aside / "lineage.json", _lineage(header, record))
-        (aside / "README.md").write_text(model_card(header, record, chosen=trial is None), encoding="utf-8")
+        findings = replace(_predict_and_check(aside, record), interval=interval, claim=claim)
+        search_folder.write_json(aside / METRICS, _metrics(record, findings))
+        search_folder.write_json(aside / LINEAGE, _lineage(header, record))
+        card = model_card(header, record, chosen=trial is None, findings=findings)
+        (aside / "README.md").write_text(visible_lines(card), encoding="utf-8")
+        _write_script(aside / SCRIPT, header, record)
     return target, record
 
 
@@ -180,7 +205,7 @@ def _damage(weights: Path) -> list[str]:
 def _exported_score(weights: Path) -> float | None:
     """The score that stands with the weights of a trial; None where there are none or they are damaged."""
     try:
-        return float(read_json(weights / "metrics.json")["score"])
+        return float(read_json(weights / METRICS)["score"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -191,8 +216,8 @@ def import_libraries() -> None:
     import trainables.model.files  # noqa: F401
 
 
-def _predict_and_check(aside: Path, record: TrialRecord) -> None:
-    """Loads what was exported, scores it on dev, and writes predictions."""
+def _predict_and_check(aside: Path, record: TrialRecord) -> Findings:
+    """Loads what was exported, scores it on dev, and writes predictions; what dev says of it."""
     from trainables.data.tokens import tokenise
     from trainables.evaluation import evaluate
     from trainables.model.files import load_model
@@ -212,17 +237,36 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
     if evaluations["test"].predictions:
         predictions["test"] = evaluations["test"].predictions
     write_predictions(aside / "predictions", store, config.tasks, predictions)
+    return _findings(config.tasks, store, evaluations["dev"])
+
+
+def _findings(tasks: TaskSet, store: "TokenStore", dev: "Evaluation") -> Findings:
+    labels = {name: store.table(name, "dev").labels for name in tasks.names}
+    rows: dict[str, dict[str, int]] = {name: {} for name in tasks.names}
+    for (name, split), tokens in store.tables.items():
+        rows[name][split] = tokens.num_rows
+    known = {name: inner for name, inner in labels.items() if inner is not None}
+    return Findings(dev_figures(tasks, known, dev.predictions, dev.metrics), rows, len(store.left_out))
+
+
+def _write_script(file: Path, header: dict[str, Any], record: TrialRecord) -> None:
+    config = TrialConfig.parse(read_yaml(file.with_name("config.yaml")))
+    file.write_text(reproduce_script(config, header, record), encoding="utf-8")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
 
 def _weights_of(folder: Path, record: TrialRecord) -> Path:
     return search_folder.trial_folder(folder, record.number) / search_folder.BEST
 
 
-def _metrics(record: TrialRecord) -> dict[str, Any]:
+def _metrics(record: TrialRecord, findings: Findings) -> dict[str, Any]:
+    confirmed = {} if findings.interval is None else {"interval": list(findings.interval), "claim": findings.claim}
     return {
         "trial": record.number,
         "state": record.state,
         "best_report": record.best_report,
+        "dev": findings.dev,
+        **confirmed,
         "train_seconds": record.train_seconds,
         "budget_used": record.budget_used,
         "reports": list(record.reports),
@@ -245,10 +289,13 @@ def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
 
 @app.command(
     help="Export the best trial of a search to DIR/best, and check that it scores what was recorded.  "
-    "With --ensemble: put several exported models together, and write what they predict."
+    "With --ensemble: put several exported models together, and write what they predict.  "
+    "With --verify: train an export again, and say whether it scores what is recorded."
 )
 def main(  # noqa: PLR0917 - a command line
-    folders: Annotated[list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble of exported models")],
+    folders: Annotated[
+        list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble and --verify of exported models")
+    ],
     trial: Annotated[int | None, Option(help="export this trial instead of the best")] = None,
     out: Annotated[
         Path | None, Option(help="folder to write [DIR/best; --trial: DIR/export-N; --ensemble: runs/DATE-ensemble]")
@@ -256,24 +303,50 @@ def main(  # noqa: PLR0917 - a command line
     ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
     how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
     data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
+    verify: Annotated[bool, Option("--verify", help="train DIR or DIR/best again; exit code 1: another score")] = False,
 ) -> None:
-    """Exports, and says what was written."""
+    """Exports, and says what was written; or verifies."""
     try:
-        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data)
+        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data, verify=verify, out=out)
+        if verify:
+            raise typer.Exit(_verify(folders[0]))
         said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
+    except DataChangedError as error:
+        raise _exit(str(error), EXIT_DATA_CHANGED) from None
     except (ValueError, OSError) as error:
-        errors_console().print(str(error))
-        raise typer.Exit(2) from None
+        raise _exit(str(error), EXIT_MISTAKE) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted; nothing was written", EXIT_INTERRUPTED) from None
     typer.echo(visible_lines(said))
 
 
-def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None) -> None:
+def _exit(message: str, code: int) -> typer.Exit:
+    errors_console().print(message)
+    return typer.Exit(code)
+
+
+def _check_options(
+    folders: list[Path],
+    *,
+    trial: int | None,
+    ensemble: bool,
+    how: str | None,
+    data: str | None,
+    verify: bool,
+    out: Path | None,
+) -> None:
     """Refuses options that have no say in what was asked for."""
     problems = []
+    if verify:
+        beside = {"--trial": trial, "--ensemble": ensemble or None, "--out": out}
+        problems += [
+            f"{option} has no say beside --verify, which writes nothing" for option, v in beside.items() if v is not None
+        ]
     if ensemble and trial is not None:
         problems.append("--trial is for one search; the folder of a trial may itself be a member: DIR/trials/0007")
     if not ensemble and len(folders) > 1:
-        problems.append(f"one search is exported at a time, but got {len(folders)}; --ensemble puts several models together")
+        done = "verified" if verify else "exported"
+        problems.append(f"one search is {done} at a time, but got {len(folders)}; --ensemble puts several models together")
     if not ensemble:
         given = {"--how": how, "--data": data}
         problems += [f"{option} is for --ensemble" for option, value in given.items() if value is not None]
@@ -289,6 +362,12 @@ def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
         written, record = export_best(folder, trial=trial, out=out, say=lines.append)
     told = "".join(f"{line}\n" for line in lines)
     return f"{told}{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+
+
+def _verify(folder: Path) -> int:
+    found = verify_export(folder, say=lambda line: typer.echo(visible(line)))
+    typer.echo(visible_lines("\n".join(found.lines())))
+    return 0 if found.is_confirmed else EXIT_OTHER_SCORE
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:
