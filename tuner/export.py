@@ -302,14 +302,16 @@ def main(  # noqa: PLR0917 - a command line
     ] = None,
     ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
     how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
-    data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
+    data: Annotated[
+        str | None, Option(help="--ensemble is scored, --verify trains on: sample, hub, a folder [the models']")
+    ] = None,
     verify: Annotated[bool, Option("--verify", help="train DIR or DIR/best again; exit code 1: another score")] = False,
 ) -> None:
     """Exports, and says what was written; or verifies."""
     try:
         _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data, verify=verify, out=out)
         if verify:
-            raise typer.Exit(_verify(folders[0]))
+            raise typer.Exit(_verify(folders[0], data))
         said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
     except DataChangedError as error:
         raise _exit(str(error), EXIT_DATA_CHANGED) from None
@@ -348,7 +350,7 @@ def _check_options(
         done = "verified" if verify else "exported"
         problems.append(f"one search is {done} at a time, but got {len(folders)}; --ensemble puts several models together")
     if not ensemble:
-        given = {"--how": how, "--data": data}
+        given = {"--how": how, **({} if verify else {"--data": data})}
         problems += [f"{option} is for --ensemble" for option, value in given.items() if value is not None]
     if problems:
         raise ConfigError(problems)
@@ -364,8 +366,8 @@ def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
     return f"{told}{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
 
 
-def _verify(folder: Path) -> int:
-    found = verify_export(folder, say=lambda line: typer.echo(visible(line)))
+def _verify(folder: Path, data: str | None) -> int:
+    found = verify_export(folder, data=data, say=lambda line: typer.echo(visible(line)))
     typer.echo(visible_lines("\n".join(found.lines())))
     return 0 if found.is_confirmed else EXIT_OTHER_SCORE
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE
+from trainables.data.more_rows import lies_beside, names_beside
 from trainables.data.reading import SPLIT_FILES
 from tuner.card_parts import code_in_words, machine_in_words, packages_in_words
 from tuner.console import visible
@@ -47,7 +48,8 @@ def _told(config: TrialConfig, record: TrialRecord) -> Iterator[str]:
     """What a person wants to know before running it."""
     report = record.best_report or {}
     yield "Trains this model again: the same config on the same data, without Ray."
-    yield f"Usage: ./reproduce.sh {'[DIR] ' if _is_folder(config) else ''}[options of python -m trainables.train, such as --out again]"
+    folder = "[DIR] " if _is_folder(config) else ""
+    yield f"Usage: ./reproduce.sh {folder}[options of python -m trainables.train, such as --out again]"
     if _is_folder(config):
         yield f"  DIR: the folder with the data, where it is no longer {config.data.source}"
     yield "It wants the environment of an installed tritune: `python` must be its own, or PYTHON=... must name it."
@@ -74,19 +76,17 @@ def _other_places(config: TrialConfig) -> Iterator[tuple[str, str, str]]:
             yield "the teacher", f"objective.distill.teachers.{name}", folder
     for name, files in config.data.more_rows.items():
         for file in files:
-            if not _lies_beside(file, config):
+            if not lies_beside(file, config.data.source):
                 yield "the rows", f"data.more_rows.{name}", file
-
-
-def _lies_beside(file: str, config: TrialConfig) -> bool:
-    return Path(file).parent == Path(config.data.source)
 
 
 def _sums(config: TrialConfig, hashes: Mapping[str, str]) -> Iterator[str]:
     """The sums of the data, those of files in the folder in sha256sum's layout."""
     stems = [task.file_stem for task in config.tasks.tasks] if _is_folder(config) else []
     in_folder = {f"{stem}-{suffix}.csv" for stem in stems for suffix in SPLIT_FILES.values()}
-    in_folder |= {Path(file).name for files in config.data.more_rows.values() for file in files if _lies_beside(file, config)}
+    source = config.data.source
+    further = [file for files in config.data.more_rows.values() for file in files]
+    in_folder |= {Path(file).name for file in further if lies_beside(file, source)}
     good = {name: total for name, total in hashes.items() if _SHA256.fullmatch(total)}
     files = {name: total for name, total in good.items() if name in in_folder}
     if files:
@@ -104,7 +104,5 @@ def _options(config: TrialConfig) -> Iterator[str]:
     if not _is_folder(config):
         return
     yield '--data "$data"'
-    for name, files in config.data.more_rows.items():
-        if any(_lies_beside(file, config) for file in files):
-            names = [Path(file).name if _lies_beside(file, config) else file for file in files]
-            yield f"--set {quote(f'data.more_rows.{name}={json.dumps(names, ensure_ascii=False)}')}"
+    for name, files in names_beside(config.data).items():
+        yield f"--set {quote(f'data.more_rows.{name}={json.dumps(files, ensure_ascii=False)}')}"

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.config import TrialConfig
+from trainables.data.more_rows import names_beside
 from trainables.exported import read_export
-from trainables.inputs import check_unchanged, differences, open_inputs
+from trainables.inputs import check_unchanged, differences, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError
 from trainables.paths import values_at
 from trainables.plain_files import read_json
@@ -62,11 +64,12 @@ class Verification:
         return told + [f"not as recorded: {line}" for line in self.elsewhere]
 
 
-def verify_export(folder: Path, say: Callable[[str], object] = lambda _line: None) -> Verification:
+def verify_export(folder: Path, *, data: str | None = None, say: Callable[[str], object] = lambda _line: None) -> Verification:
     """Trains an export again, up to the report that its model is of.
 
     Args:
         folder: the export, or the folder of a search with one in its `best/`.
+        data: where its data lie now; None: where they lay.
         say: is called with a line for each report.
 
     Raises:
@@ -75,8 +78,8 @@ def verify_export(folder: Path, say: Callable[[str], object] = lambda _line: Non
     """
     folder, config = read_export(folder)
     recorded, number, interval = _read_metrics(folder / METRICS)
-    lineage = _read(folder / LINEAGE)
-    inputs = open_inputs(config)
+    lineage = _read_lineage(folder / LINEAGE)
+    inputs = open_inputs(config if data is None else _with_source(config, data))
     check_unchanged(inputs, data_hashes=lineage.get("data_hashes"), encoder_sha256=lineage.get("encoder_sha256"))
     if number > config.num_reports:
         raise ConfigError([f"{folder / METRICS}: best_report.report <= {config.num_reports} must hold, but got {number}"])
@@ -109,6 +112,21 @@ def _read_metrics(file: Path) -> tuple[float, int, tuple[float, float] | None]:
     if interval is not None and not (isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))):
         raise ConfigError([f"{file}: interval must be two numbers, but got {interval!r}"[:300]])
     return float(report["score"]), int(report["report"]), None if interval is None else (float(interval[0]), float(interval[1]))
+
+
+def _read_lineage(file: Path) -> dict[str, Any]:
+    tree = _read(file)
+    hashes, encoder = tree.get("data_hashes"), tree.get("encoder_sha256")
+    is_good = hashes is None or (isinstance(hashes, dict) and all(isinstance(total, str) for total in hashes.values()))
+    if not is_good or not isinstance(encoder, str | None):
+        raise ConfigError([f"{file}: data_hashes and encoder_sha256 must be sums of files by name, and one sum"])
+    return tree
+
+
+def _with_source(config: TrialConfig, data: str) -> TrialConfig:
+    """The config with data that lie elsewhere; further rows that lay beside them are looked for there."""
+    more = {f"data.more_rows.{name}": files for name, files in names_beside(config.data).items()}
+    return with_absolute_paths(config.override({"data.source": data, **more}))
 
 
 def _is_number(value: object) -> bool:

@@ -156,6 +156,21 @@ def test_another_machine_is_told(search: Path) -> None:
     assert "'MOS 6502'" in told[1]
 
 
+def test_data_that_have_moved_are_named(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = small_data(tmp_path / "data")
+    shutil.copy(data / "ids-sst-dev.csv", data / "more.csv")
+    search = train_search(tmp_path / "search", data, data__more_rows={"sst": [str(data / "more.csv")]})
+    data.rename(tmp_path / "moved")
+    code, _, err = run(search, "--verify")
+    assert code == 2 and f"{data}: no such folder" in err
+    monkeypatch.chdir(tmp_path)
+    assert run(search, "--verify", "--data", "moved")[0] == 0
+    shutil.copytree(made[1], tmp_path / "other")
+    (tmp_path / "other" / "more.csv").write_text("id\tsentence\tsentiment\na\tb\t1\n")
+    code, _, err = run(search, "--verify", "--data", "other")
+    assert code == 3 and err.startswith("more.csv: the data have changed")
+
+
 @pytest.fixture
 def nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Trainer, *_: object, **__: object) -> None:
@@ -174,6 +189,10 @@ def without_score(best: Path) -> None:
 
 def with_a_list(best: Path) -> None:
     (best / "lineage.json").write_text("[]")
+
+
+def with_odd_sums(best: Path) -> None:
+    (best / "lineage.json").write_text('{"data_hashes": ["x"], "hardware": 3}')
 
 
 def without_best(best: Path) -> None:
@@ -195,6 +214,7 @@ def with_an_odd_interval(best: Path) -> None:
         (without_metrics, "metrics.json: cannot be read (No such file or directory)"),
         (without_score, "best_report must hold a score and the number of its report"),
         (with_a_list, "lineage.json: an object must stand here, but got list"),
+        (with_odd_sums, "data_hashes and encoder_sha256 must be sums"),
         (without_best, "no exported model stands here"),
         (with_a_late_report, "best_report.report <= 3 must hold, but got 9"),
         (with_an_odd_interval, "interval must be two numbers, but got [0.5, 'x']"),
