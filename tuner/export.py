@@ -41,11 +41,12 @@ from trainables.secrecy import keep_files_private
 from trainables.storage import DamagedError
 from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
-from tuner import search_folder
+from tuner import search_folder, verification
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
+from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, Findings, model_card
 from tuner.predictions import write_predictions
@@ -53,7 +54,7 @@ from tuner.processes import count_cpus
 from tuner.records import TrialRecord, rank
 from tuner.reproduction import reproduce_script
 from tuner.stored_trials import search_place, stored_trial
-from tuner.verification import LINEAGE, METRICS, TOLERANCES, verify_export
+from tuner.verification import LINEAGE, METRICS, TOLERANCES, look_at, train_again
 
 if TYPE_CHECKING:
     from trainables.data.tokens import TokenStore
@@ -66,7 +67,8 @@ FILES = (*_OLDER_FILES, SCRIPT)
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
 """What lies in some exports beside `FILES`."""
 
-EXIT_OTHER_SCORE, EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_OTHER_SCORE, EXIT_MISTAKE, EXIT_DATA_CHANGED = 1, 2, 3
+_INTERRUPTED = "interrupted; nothing was written"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -318,7 +320,7 @@ def main(  # noqa: PLR0917 - a command line
     except (ValueError, OSError) as error:
         raise _exit(str(error), EXIT_MISTAKE) from None
     except KeyboardInterrupt:
-        raise _exit("interrupted; nothing was written", EXIT_INTERRUPTED) from None
+        raise _exit(_INTERRUPTED, EXIT_INTERRUPTED) from None
     typer.echo(visible_lines(said))
 
 
@@ -367,7 +369,12 @@ def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
 
 
 def _verify(folder: Path, data: str | None) -> int:
-    found = verify_export(folder, data=data, say=lambda line: typer.echo(visible(line)))
+    recorded = look_at(folder, data)
+    with Interrupts(_INTERRUPTED).heard() as interrupts:
+        with interrupts.noted():
+            verification.import_libraries()
+        interrupts.check()
+        found = train_again(recorded, say=lambda line: typer.echo(visible(line)))
     typer.echo(visible_lines("\n".join(found.lines())))
     return 0 if found.is_confirmed else EXIT_OTHER_SCORE
 

@@ -13,7 +13,7 @@ from typing import Any
 from trainables.config import TrialConfig
 from trainables.data.more_rows import names_beside
 from trainables.exported import read_export
-from trainables.inputs import check_unchanged, differences, open_inputs, with_absolute_paths
+from trainables.inputs import Inputs, check_unchanged, differences, open_inputs, with_absolute_paths
 from trainables.parts import ConfigError
 from trainables.paths import values_at
 from trainables.plain_files import read_json
@@ -64,39 +64,77 @@ class Verification:
         return told + [f"not as recorded: {line}" for line in self.elsewhere]
 
 
-def verify_export(folder: Path, *, data: str | None = None, say: Callable[[str], object] = lambda _line: None) -> Verification:
-    """Trains an export again, up to the report that its model is of.
+@dataclass(frozen=True)
+class Recorded:
+    """An export whose record and inputs were looked at.
+
+    Attributes:
+        folder: of the export.
+        inputs: what it starts from, as it was.
+        score: of the report that its model is of.
+        report: the number of that report.
+        interval: 95 % interval of the score; None: there is none.
+        lineage: as it stands in the export.
+    """
+
+    folder: Path
+    inputs: Inputs
+    score: float
+    report: int
+    interval: tuple[float, float] | None
+    lineage: Mapping[str, Any]
+
+
+def look_at(folder: Path, data: str | None = None) -> Recorded:
+    """Looks at all that training an export again takes; nothing is trained, and no torch imported.
 
     Args:
         folder: the export, or the folder of a search with one in its `best/`.
         data: where its data lie now; None: where they lay.
-        say: is called with a line for each report.
 
     Raises:
         DataChangedError: data, teachers or encoder are not what they were; names each.
         ConfigError: no whole export, or data or encoder that cannot be read.
     """
     folder, config = read_export(folder)
-    recorded, number, interval = _read_metrics(folder / METRICS)
+    score, report, interval = _read_metrics(folder / METRICS)
     lineage = _read_lineage(folder / LINEAGE)
+    if report > config.num_reports:
+        raise ConfigError([f"{folder / METRICS}: best_report.report <= {config.num_reports} must hold, but got {report}"])
     inputs = open_inputs(config if data is None else _with_source(config, data))
     check_unchanged(inputs, data_hashes=lineage.get("data_hashes"), encoder_sha256=lineage.get("encoder_sha256"))
-    if number > config.num_reports:
-        raise ConfigError([f"{folder / METRICS}: best_report.report <= {config.num_reports} must hold, but got {number}"])
-    from trainables.session import describe  # torch: seconds, and only once there is something to do
+    return Recorded(folder, inputs, score, report, interval, lineage)
+
+
+def import_libraries() -> None:
+    """Imports what training takes seconds to import: a signal that falls into that is swallowed by code that is imported."""
+    import trainables.session
+    import trainables.trainer  # noqa: F401
+
+
+def train_again(recorded: Recorded, say: Callable[[str], object] = lambda _line: None) -> Verification:
+    """Trains an export again, up to the report that its model is of.
+
+    Args:
+        recorded: what was looked at.
+        say: is called with a line for each report.
+    """
+    from trainables.session import describe
     from trainables.trainer import Diverged, Trainer
 
-    say(f"training {folder} again: {number} of {config.num_reports} reports, seed {config.seed}")
-    trainer, now = Trainer(inputs.config, token_store=inputs.store), math.nan
+    config = recorded.inputs.config
+    say(f"training {recorded.folder} again: {recorded.report} of {config.num_reports} reports, seed {config.seed}")
+    trainer, now = Trainer(config, token_store=recorded.inputs.store), math.nan
     try:
-        while len(trainer.history) < number:
+        while len(trainer.history) < recorded.report:
             metrics = trainer.advance()
             say(describe(metrics, trainer.config))
             now = float(metrics["score"])
     except Diverged as error:
         say(f"diverged: {error}")
         now = math.nan
-    return Verification(recorded, now, interval, TOLERANCES[trainer.config.precision], _elsewhere(lineage))
+    tolerance = TOLERANCES[trainer.config.precision]
+    return Verification(recorded.score, now, recorded.interval, tolerance, _elsewhere(recorded.lineage))
 
 
 def _read_metrics(file: Path) -> tuple[float, int, tuple[float, float] | None]:

@@ -20,7 +20,7 @@ from trainables.inputs import DataChangedError
 from trainables.parts import ConfigError
 from trainables.trainer import Diverged, Trainer
 from tuner.export import app
-from tuner.verification import Verification, verify_export
+from tuner.verification import Verification, look_at, train_again
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,7 @@ def test_trained_again_it_scores_the_same(search: Path, tmp_path: Path, monkeypa
 def test_the_score_now_is_of_training_not_of_the_weights(search: Path) -> None:
     heads = search / "best" / "heads.safetensors"
     save_file({name: -tensor for name, tensor in load_file(heads).items()}, heads)
-    found = verify_export(search)
+    found = train_again(look_at(search))
     assert found.now == found.recorded and found.is_confirmed
 
 
@@ -104,7 +104,7 @@ def test_a_trial_that_was_stopped_is_trained_as_far_as_it_was(made: tuple[Path, 
     folder = train_search(tmp_path / "stopped", made[1], stop_after=2)
     report = record(folder / "best")["best_report"]
     lines: list[str] = []
-    found = verify_export(folder, say=lines.append)
+    found = train_again(look_at(folder), say=lines.append)
     assert (found.recorded, found.now) == (report["score"], report["score"])
     assert len(lines) == 1 + report["report"] <= 3
 
@@ -131,7 +131,7 @@ def test_changed_data_is_refused_by_name(made: tuple[Path, Path], search: Path) 
         file.write_bytes(whole.replace(b"\t0.0\n", b"\t0.1\n", 1))
         code, said, err = run(search, "--verify")
         with pytest.raises(DataChangedError):
-            verify_export(search)
+            look_at(search)
     finally:
         file.write_bytes(whole)
     assert (code, said) == (3, "")
@@ -225,7 +225,7 @@ def test_a_record_that_cannot_be_read_is_told_before_anything_starts(
 ) -> None:
     damage(search / "best")
     with pytest.raises(ConfigError) as raised:
-        verify_export(search)
+        look_at(search)
     assert words in str(raised.value)
     assert run(search, "--verify")[0] == 2
 
@@ -237,7 +237,8 @@ def test_options_that_have_no_say_are_refused(search: Path, tmp_path: Path) -> N
     assert all(f"{option} has no say beside --verify" in err for option in ("--trial", "--ensemble", "--out"))
 
 
-def test_ctrl_c_ends_it_and_leaves_nothing(made: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_and_leaves_nothing(made: tuple[Path, Path], tmp_path: Path, number: int) -> None:
     long = train_search(tmp_path / "search", made[1])
     file = long / "best" / "config.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"budget_examples": 10**6}))
@@ -251,7 +252,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(made: tuple[Path, Path], tmp_path: Pa
         assert process.stdout is not None
         assert process.stdout.readline().startswith("training ")
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in err and "Traceback" not in err
@@ -260,5 +261,5 @@ def test_ctrl_c_ends_it_and_leaves_nothing(made: tuple[Path, Path], tmp_path: Pa
 
 def test_torch_is_as_it_was(search: Path) -> None:
     before = torch.get_num_threads()
-    verify_export(search)
+    train_again(look_at(search))
     assert torch.get_num_threads() == before
