@@ -380,7 +380,8 @@ def _where_things_are(
         lines += [
             f"best model    less {quote(str(best / 'README.md'))}",
             f"ask it        python -m trainables.predict {quote(str(best))} --task {_example(plan.base.tasks.tasks[-1])}",
-            f"train again   python -m tuner.export {here} --verify   (the config alone: {quote(str(best / 'reproduce.sh'))})",
+            f"train again   python -m trainables.train --config {quote(str(best / 'config.yaml'))}",
+            f"verify        python -m tuner.export {here} --verify   (trains it again and compares)",
         ]
     if isinstance(plan.space, StudySpace):
         lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")
