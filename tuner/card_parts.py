@@ -65,9 +65,10 @@ def about_data(
         num_left_out: rows with an empty cell.
         hashes: file (or `sample`, or `teacher FOLDER`) -> sha256.
     """
-    data, splits = config.data, ("train", "dev", "test")
+    data, read = config.data, {split for by_split in rows.values() for split in by_split}
+    splits = ["train", "dev", *sorted(read - {"train", "dev", "test"}), "test"]
     lines = ["## Data", f"`{data.source}`; {num_left_out} rows with an empty cell are left out.", ""]
-    lines += ["| rows | train | dev | test |", "|---|---|---|---|"]
+    lines += [f"| rows | {' | '.join(splits)} |", "|---|" + "---|" * len(splits)]
     lines += [
         f"| {task.title} | {' | '.join(str(rows[task.name].get(split, 'none')) for split in splits)} |"
         for task in config.tasks.tasks

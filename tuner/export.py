@@ -30,18 +30,18 @@ import typer
 from typer import Argument, Option
 
 from trainables.background import in_background
-from trainables.checkpoints import MANIFEST, verify
+from trainables.checkpoints import MANIFEST
 from trainables.config import TrialConfig
 from trainables.data.rows import Split
 from trainables.inputs import DataChangedError
 from trainables.parts import ConfigError
 from trainables.paths import read_yaml
-from trainables.plain_files import read_json
 from trainables.secrecy import keep_files_private
-from trainables.storage import DamagedError
+from trainables.stored_trial import METRICS
 from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder, verification
+from tuner.choosing import ExportError, choose, storage_of, weights_of
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures
 from tuner.ensemble import export_ensemble, table
@@ -51,10 +51,9 @@ from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, Findings, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
-from tuner.records import TrialRecord, rank
+from tuner.records import TrialRecord
 from tuner.reproduction import reproduce_script
-from tuner.stored_trials import search_place, stored_trial
-from tuner.verification import LINEAGE, METRICS, TOLERANCES, look_at, train_again
+from tuner.verification import LINEAGE, TOLERANCES, look_at, train_again
 
 if TYPE_CHECKING:
     from trainables.data.tokens import TokenStore
@@ -71,10 +70,6 @@ EXIT_OTHER_SCORE, EXIT_MISTAKE, EXIT_DATA_CHANGED = 1, 2, 3
 _INTERRUPTED = "interrupted; nothing was written"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-class ExportError(ConfigError):
-    """The search has nothing that can be exported, or what was exported does not score what the ledger says."""
 
 
 def export_best(
@@ -111,7 +106,7 @@ def export_best(
     ledger = ledger or Ledger.read(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=_OLDER_FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
-        record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
+        record = choose(folder, ledger.records(), trial, say, storage=storage_of(ledger))
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
@@ -119,7 +114,7 @@ def export_best(
     target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
     header = ledger.header
     with written_whole(target) as aside:
-        shutil.copytree(_weights_of(folder, record), aside)
+        shutil.copytree(weights_of(folder, record), aside)
         for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
         findings = replace(_predict_and_check(aside, record), interval=interval, claim=claim)
@@ -129,87 +124,6 @@ def export_best(
         (aside / "README.md").write_text(visible_lines(card), encoding="utf-8")
         _write_script(aside / SCRIPT, header, record)
     return target, record
-
-
-def choose(
-    folder: Path,
-    records: list[TrialRecord],
-    trial: int | None = None,
-    say: Callable[[str], object] = lambda _line: None,
-    *,
-    storage: str | None = None,
-) -> TrialRecord:
-    """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
-
-    A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
-    ones, of which `say` hears.  Where the search has a storage, the weights lie in the trial's folder once it is chosen.
-
-    Raises:
-        ExportError: there is none, or the one asked for is none of the search's, has no report or no weights.
-        StorageError: the storage cannot be reached.
-    """
-    if trial is not None:
-        return _asked_for(folder, records, trial, storage)
-    for record in rank(records):
-        if _score_there(folder, record, storage) != record.score:
-            continue
-        if not (problems := _brought(folder, record, storage)):
-            return record
-        say(f"trial {record.number}: its weights are damaged ({problems[0]}); the next best is exported")
-    raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
-
-
-def _asked_for(folder: Path, records: list[TrialRecord], trial: int, storage: str | None) -> TrialRecord:
-    by_number = {record.number: record for record in records}
-    if trial not in by_number:
-        raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are 0 to {max(by_number, default=-1)}"])
-    record = by_number[trial]
-    if record.score is None:
-        raise ExportError([f"--trial: trial {trial} ({record.state}) has no report, and so no model"])
-    if _score_there(folder, record, storage) != record.score:
-        kept = [r.number for r in records if r.score is not None and _score_there(folder, r, storage) == r.score]
-        there = f"those of trials {', '.join(map(str, kept))} are" if kept else "of this search none are"
-        raise ExportError([f"--trial: the weights of trial {trial}'s best report are not there; {there}"])
-    if problems := _brought(folder, record, storage):
-        raise ExportError(["--trial: the weights are damaged", *problems])
-    return record
-
-
-def _storage_of(ledger: Ledger) -> str | None:
-    header = ledger.header
-    return search_place(header, header.get("settings", {}).get("storage"))
-
-
-def _score_there(folder: Path, record: TrialRecord, storage: str | None) -> float | None:
-    """The score of the model that a trial has kept, in its folder or in the storage; None where there is none."""
-    here = _exported_score(_weights_of(folder, record))
-    if here is None or here != record.score:
-        return here if storage is None else stored_trial(storage, record.number).best_score()
-    return here
-
-
-def _brought(folder: Path, record: TrialRecord, storage: str | None) -> list[str]:
-    """What is wrong with a trial's weights, which lie in its folder afterwards where nothing is."""
-    weights = _weights_of(folder, record)
-    if storage is not None and (_exported_score(weights) != record.score or _damage(weights)):
-        try:
-            stored_trial(storage, record.number).bring_best(weights.parent)
-        except DamagedError as error:
-            return error.problems
-    return _damage(weights)
-
-
-def _damage(weights: Path) -> list[str]:
-    """What is wrong with a trial's weights; without a manifest only their score can tell, which is looked at in any case."""
-    return verify(weights) if (weights / MANIFEST).exists() else []
-
-
-def _exported_score(weights: Path) -> float | None:
-    """The score that stands with the weights of a trial; None where there are none or they are damaged."""
-    try:
-        return float(read_json(weights / METRICS)["score"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def import_libraries() -> None:
@@ -255,10 +169,6 @@ def _write_script(file: Path, header: dict[str, Any], record: TrialRecord) -> No
     config = TrialConfig.parse(read_yaml(file.with_name("config.yaml")))
     file.write_text(reproduce_script(config, header, record), encoding="utf-8")
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
-
-
-def _weights_of(folder: Path, record: TrialRecord) -> Path:
-    return search_folder.trial_folder(folder, record.number) / search_folder.BEST
 
 
 def _metrics(record: TrialRecord, findings: Findings) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from trainables.inputs import Inputs, check_unchanged, differences, open_inputs,
 from trainables.parts import ConfigError
 from trainables.paths import values_at
 from trainables.plain_files import read_json
+from trainables.stored_trial import METRICS
 from tuner.lineage import describe_code_and_machine
 
 TOLERANCES = {"fp32": 1e-6, "tf32": 5e-3, "bf16": 5e-3}
 """How far the score of an exported model may lie from the recorded one, by precision: nothing on the machine that trained it in
 fp32; in the coarser ones a few rows are decided otherwise where the export runs on another device."""
-METRICS, LINEAGE = "metrics.json", "lineage.json"
+LINEAGE = "lineage.json"
 _DECIDE_DIGITS = ("python", "packages.torch", "packages.numpy", "packages.tokenizers", "hardware.cpu", "hardware.gpus")
 
 

@@ -26,7 +26,8 @@ from trainables.predict.__main__ import app as predict_app
 from trainables.storage import Storage, StorageError
 from trainables.tasks import CS224N
 from tuner import search_folder
-from tuner.export import FILES, ExportError, app, choose, export_best
+from tuner.choosing import ExportError, choose
+from tuner.export import FILES, app, export_best
 from tuner.ledger import Ledger
 from tuner.records import rank
 from tuner.stored_trials import PLACE
