@@ -54,6 +54,7 @@ OWNERS = {
         "search_spaces/list.py",
         "trainables/train.py",
         "trainables/outside/__main__.py",
+        "trainables/predict/__main__.py",
         "tuner/cluster.py",
         "tuner/doctor.py",
         "tuner/search.py",
@@ -215,6 +216,8 @@ def test_yaml_is_read_in_one_place() -> None:
         ("trainables.inputs", {"torch", "ray", "optuna", "transformers"}),
         ("trainables.trainer", {"ray", "optuna", "mlflow", "transformers"}),
         ("trainables.trainable", {"torch", "optuna", "mlflow"}),
+        ("trainables.predict.__main__", {"torch", "ray", "optuna", "mlflow", "transformers"}),
+        ("trainables.predict.model", {"ray", "optuna", "mlflow", "transformers"}),
         ("search_spaces.registry", {"torch", "ray", "optuna", "numpy"}),
     ],
 )

@@ -15,6 +15,7 @@ from search_spaces.study import StudySpace
 from trainables.disk import is_disk_full
 from trainables.paths import write_yaml
 from trainables.storage import is_storage_gone, shown
+from trainables.tasks import Task
 from tuner import search_folder
 from tuner.backup import Keeper
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, ray_addresses, scratch_parent
@@ -390,6 +391,11 @@ def _budgets(plan: SearchPlan) -> str:
     return f"{span} examples, rounded up to whole steps" + ("" if len(budgets) == 1 else ", by its row")
 
 
+def _example(task: Task) -> str:
+    """A task's name and a sentence for each of its columns, for a command line."""
+    return " ".join([task.name, *map(quote, task.sentence_columns)])
+
+
 def _where_things_are(
     folder: Path, plan: SearchPlan, num_left: int, way_on: str, *, interrupted: bool, has_best: bool
 ) -> list[str]:
@@ -401,7 +407,9 @@ def _where_things_are(
     if (best / "config.yaml").exists():
         lines += [
             f"best model    less {quote(str(best / 'README.md'))}",
+            f"ask it        python -m trainables.predict {quote(str(best))} --task {_example(plan.base.tasks.tasks[-1])}",
             f"train again   python -m trainables.train --config {quote(str(best / 'config.yaml'))}",
+            f"verify        python -m tuner.export {here} --verify   (trains it again and compares)",
         ]
     if isinstance(plan.space, StudySpace):
         lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")

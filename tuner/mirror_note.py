@@ -11,7 +11,7 @@ from typing import Any
 from reports.leaderboard import RANKING, Leaderboard, build_leaderboard, full_budget_examples, markdown
 from trainables.config import tasks_of
 from tuner.console import visible
-from tuner.records import TrialRecord, standing
+from tuner.records import TrialRecord, searched, standing
 from tuner.search_folder import BEST, SETTINGS_FILE
 from tuner.settings import SearchSettings
 
@@ -21,7 +21,7 @@ _MAX_NOTE = 8000
 """Characters that MLflow takes as the value of a tag."""
 _ROWS = (10, 5, 3, 1)
 """How many of the best trials are shown: the first number whose note is short enough."""
-_ASKED_FOR = ("searcher", "trials", "seed", "early_stopping", "reduction_factor", "cpus_per_trial")
+_ASKED_FOR = ("searcher", "trials", "seed", "early_stopping", "reduction_factor", "confirm", "confirm_seeds", "cpus_per_trial")
 _ASKED_FOR_A_STUDY = ("study", "rows", "seeds", "seed", "cpus_per_trial")
 
 
@@ -37,7 +37,7 @@ def note(header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path
         over: no driver is at work any more.
         claim: what is claimed of the winner, as a sentence; empty: it was not confirmed.
     """
-    shown = [record for record in records if over or record.ended is not None]
+    shown = [record for record in searched(records) if over or record.ended is not None]
     board = _board(header, shown)
     begin = [_found(board, len(shown)), f"Claim: {visible(claim) or NOT_CONFIRMED}", _asked_for(header, shown)]
     end = _again(header, folder, over=over)
@@ -96,7 +96,7 @@ def _search_command(header: Mapping[str, Any]) -> str:
     options = [f"--config {file}"] if of_study else [f"--space {file}", f"--config {file}"]
     for key in _ASKED_FOR_A_STUDY if of_study else _ASKED_FOR:
         value = settings.get(key)
-        if value and value != SearchSettings.model_fields[key].default:
+        if value not in (None, "", []) and value != SearchSettings.model_fields[key].default:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             options.append(f"--{key.replace('_', '-')} {quote(visible(text))}")
     by_hand = (header.get("space") or {}).get("by_hand") or {}

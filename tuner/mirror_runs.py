@@ -15,11 +15,11 @@ from typing import Any, Literal
 from trainables.plain_files import dump_yaml
 from tuner.mirror_note import NOTE_TAG, note
 from tuner.processes import user_name
-from tuner.records import Report, TrialRecord, rank
+from tuner.records import Report, TrialRecord, rank, searched
 from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
 
 SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
-CHILD_CURVE, PARENT_CURVE = "score", "best_score"
+CHILD_CURVE, CONFIRM_CURVE, PARENT_CURVE = "score", "score_confirm", "best_score"
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 _STATUS: dict[str, Status] = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
@@ -122,22 +122,30 @@ def _child(record: TrialRecord, common: Mapping[str, str], folder: Path) -> Want
     status = _STATUS.get(record.state, "RUNNING")
     log = trial_folder(folder, record.number) / "log.txt"
     artifacts = [Artifact("config.yaml", tree=record.config)] + ([Artifact("log.txt", log)] if log.is_file() else [])
-    tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state}
+    tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state, "tritune.confirms": _confirmed_by(record)}
     why = {"tritune.reason": record.reason, "tritune.detail": record.detail[:_MAX_TAG]}
     params = {**record.assignment, "seed": record.config.get("seed"), "budget_examples": record.config.get("budget_examples")}
     points = _points(record)
     return WantedRun(
         trial=record.number,
-        name=f"trial-{record.number:04d}",
+        name=f"trial-{record.number:04d}" + (f", {tags['tritune.confirms']}" if record.confirms else ""),
         status=status,
         start_ms=_milliseconds(record.started),
         end_ms=_milliseconds(record.ended) or max((p.timestamp_ms for p in points), default=_milliseconds(record.started)),
-        tags={**common, **tags, **{key: value for key, value in why.items() if value}},
+        tags={**common, **{key: value for key, value in (tags | why).items() if value}},
         params=_params(params),
         points=points,
         artifacts=tuple(artifacts) if status != "RUNNING" else (),
         seal=f"{record.state}, {len(points)} reports" if status != "RUNNING" else "",
     )
+
+
+def _confirmed_by(record: TrialRecord) -> str:
+    """What a trial confirms, in words; empty of one of the search."""
+    if record.confirms is None:
+        return ""
+    what = "the reference" if record.confirms.trial is None else f"trial {record.confirms.trial}"
+    return f"confirms {what}, seed {record.confirms.repeat + 1}"
 
 
 def _parent(
@@ -175,12 +183,15 @@ def _metrics(report: Report) -> dict[str, float]:
     """The numbers of a report that are worth a curve, `score` always."""
     numbers = {key: float(value) for key, value in report.items() if type(value) in {int, float}}
     shown = {f"{group}/{key}": numbers[key] for group, names in _GROUPS.items() for key in numbers if names.fullmatch(key)}
-    return {CHILD_CURVE: float(report["score"]), **{clean_name(key): value for key, value in shown.items()}}
+    own = {CHILD_CURVE: float(report["score"])}
+    if "confirm" in report:
+        own[CONFIRM_CURVE] = float(report["confirm"]["score"])
+    return {**own, **{clean_name(key): value for key, value in shown.items()}}
 
 
 def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
     """After so many ended trials (the step), the best score of those with their full budget."""
-    ended = sorted((r for r in records if r.ended is not None), key=lambda r: (r.ended, r.number))
+    ended = sorted((r for r in searched(records) if r.ended is not None), key=lambda r: (r.ended, r.number))
     best, out = None, []
     for step, record in enumerate(ended, start=1):
         if record.state == "complete" and record.score is not None:

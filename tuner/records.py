@@ -92,6 +92,11 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
+def judged_score(report: Report) -> float:
+    """The score that an interval is of: on the rows that were kept, where there is one, else on those that are searched by."""
+    return float((report.get("confirm") or report)["score"])
+
+
 def standing(record: TrialRecord) -> tuple[int, bool, bool, float, int]:
     """A key that sorts trials from best to worst.
 

@@ -21,7 +21,7 @@ REGISTRATION = "registration"
 """The entry of the ledger's header that says under which name the trial in `best/` is to be registered."""
 _CROWNED_TAG = "tritune.champion"
 """On a version that has been made the champion: whoever was made it later stays it when a mirror looks again."""
-_SUFFIXES = frozenset({".safetensors", ".json", ".yaml", ".md", ".csv", ".txt"})
+_SUFFIXES = frozenset({".safetensors", ".json", ".yaml", ".md", ".csv", ".txt", ".sh"})
 _MODEL_TYPE = "multitask-bert"
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from typer import Option
 
 from trainables.disk import is_disk_full
+from trainables.inputs import DataChangedError
 from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.plain_files import dump_yaml
 from trainables.secrecy import keep_files_private
@@ -29,7 +30,7 @@ from tuner.console import errors_console, visible_lines
 from tuner.interrupts import EXIT_INTERRUPTED, leave_when_told
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
+from tuner.search_plan import SAMPLE_BUDGET, SearchPlan
 from tuner.settings import WITHOUT_LOST, parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4

@@ -12,8 +12,8 @@ from trainables.config import TrialConfig
 from trainables.config_parts import SAMPLE_SOURCE
 from trainables.data.reading import look_at_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
-from trainables.parts import ConfigError, Problems
+from trainables.inputs import DataChangedError, Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
+from trainables.parts import Problems
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
 from tuner.confirm import is_confirmed, num_trainings
 from tuner.room import TEXT_BYTES, most_bytes, running_bytes
@@ -40,10 +40,6 @@ OWNED_PATHS = {
     "objective.distill.teachers": "--set objective.distill.teachers.TASK=FOLDER",
 }
 """What is the same in every trial -> what sets it.  None of these, and nothing in them, is a dimension."""
-
-
-class DataChangedError(ConfigError):
-    """Data, teachers or encoder of a search are not what they were when it began."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
+from tuner.confirm import confirmation_of
 from tuner.console import visible_lines
 from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
@@ -227,7 +228,8 @@ def register_export(folder: Path, export: Path, name: str) -> str:
         Exit: MLflow failed, which was told; code 1.
     """
     ledger, uri = _open(folder, None)
-    winner = winner_of(folder, ledger.header, export, name)
+    header = ledger.header
+    winner = winner_of(folder, header, export, name, claim=confirmation_of(header, ledger.records()).claim)
     with _only_mirror(folder, wait_seconds=60):
         mirror = Mirror(uri)
         _send_all(mirror, ledger, folder)
@@ -261,7 +263,9 @@ def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool, settled: Collectio
     """What MLflow must hold now.  `gone`: the driver that was followed is; another may be at work in its place."""
     header = ledger.header
     over = bool(header.get("ended")) or (gone and not is_live(folder))
-    return wanted_runs(header, ledger.records(live=not over), folder, over=over, settled=settled)
+    records = ledger.records(live=not over)
+    claim = confirmation_of(header, records).claim if over else ""
+    return wanted_runs(header, records, folder, over=over, settled=settled, claim=claim)
 
 
 def _send_all(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
@@ -281,7 +285,8 @@ def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
     header = ledger.header
     asked = header.get(REGISTRATION)
     if asked and header.get("ended"):
-        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"]))
+        claim = confirmation_of(header, ledger.records()).claim
+        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"], claim=claim))
 
 
 def _connect(uri: str) -> tuple[Any, str]:

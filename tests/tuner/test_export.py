@@ -1,6 +1,8 @@
 """A search of trials that never trained: their weights are tiny models as they begin, their reports what those score."""
 
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +13,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from tests.tuner.trained_search import small_data, train_search
 from trainables.checkpoints import write_checkpoint
 from trainables.config import TrialConfig
+from trainables.data.sample import make_sample
 from trainables.data.tokens import tokenise
 from trainables.encoder_files import find_encoder
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model, save_model
 from trainables.model.multitask import MultitaskModel
+from trainables.predict.__main__ import app as predict_app
 from trainables.storage import Storage, StorageError
-from tuner import search_folder
-from tuner.export import FILES, ExportError, app, choose, export_best
+from trainables.tasks import CS224N
+from tuner import export, search_folder
+from tuner.choosing import ExportError, choose
+from tuner.claim import Estimate
+from tuner.confirm import Confirmation, Confirmed
+from tuner.export import FILES, app, export_best
 from tuner.ledger import Ledger
 from tuner.records import rank
 from tuner.stored_trials import PLACE
@@ -45,6 +54,14 @@ def finished(toy: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ledger.report(number, report)
         ledger.tell(number, "complete")
     shutil.rmtree(search_folder.trial_folder(folder, 2))
+    return folder
+
+
+@pytest.fixture(scope="module", params=[{}, {"data__normalise_text": True}, {"encoder__copies": "singles_and_pairs"}], ids=str)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a search of one trained trial, and its data."""
+    folder = tmp_path_factory.mktemp("made")
+    train_search(folder / "search", small_data(folder / "data"), **request.param)
     return folder
 
 
@@ -74,6 +91,64 @@ def test_the_best_with_weights_goes_to_best(search: Path) -> None:
     assert said == f"{search / 'best'}: trial {winner.number}, score {winner.score:.4f}; loaded again, it scores the same\n"
     assert sorted(path.name for path in (search / "best").iterdir()) == sorted(FILES)
     assert trial_in(search / "best") == winner.number
+
+
+def test_its_record_and_its_card_hold_what_dev_says(search: Path) -> None:
+    best, record = export_best(search)
+    dev = json.loads((best / "metrics.json").read_text())["dev"]
+    assert dev["score"] == pytest.approx(record.score, abs=1e-6)
+    for task in CS224N.tasks:
+        lines = (best / "predictions" / f"{task.prediction_name}-dev-output.csv").read_text().splitlines()[1:]
+        predicted = [float(line.split(" , ")[1]) for line in lines]
+        figures, labels = dev["tasks"][task.name], make_sample()[task.name]["dev"].labels
+        assert figures["rows"] == len(predicted)
+        if task.target == "score":
+            errors = [abs(one - other) for one, other in zip(predicted, labels, strict=True)]
+            assert figures["mean_absolute_error"] == pytest.approx(sum(errors) / len(errors), abs=1e-5)
+            continue
+        pairs = list(zip(labels, predicted, strict=True))
+        for true, row in enumerate(figures["confusion"]):
+            assert row == [pairs.count((true, made)) for made in range(len(row))]
+        right = sum(figures["confusion"][place][place] for place in range(len(figures["confusion"])))
+        assert right / figures["rows"] == pytest.approx(figures["accuracy"])
+    card = (best / "README.md").read_text()
+    assert f"Mean absolute error {dev['tasks']['sts']['mean_absolute_error']:.4f}" in card
+    assert f"| 0 (no) | {' | '.join(map(str, dev['tasks']['qqp']['confusion'][0]))} |" in card
+    rows = make_sample()["sst"]
+    assert f"| SST-5 sentiment | {' | '.join(str(rows[split].num_rows) for split in ('train', 'dev', 'test'))} |" in card
+
+
+def test_an_interval_stands_in_its_record_and_on_its_card(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, record = export_best(search)
+    assert "interval" not in json.loads((best / "metrics.json").read_text())
+    assert "| 95 % interval of the score | not confirmed |" in (best / "README.md").read_text()
+    found = Estimate(None, (0.6,), 0.6, None, 0.5, 0.625, 1.0, 0.1, 0.05, 0.2)
+    confirmed = Confirmation((Confirmed(3, 0.7, (record.number,), found),))
+    monkeypatch.setattr(export, "confirmation_of", lambda *_: confirmed)
+    assert export_best(search)[1] == record
+    metrics, card = json.loads((best / "metrics.json").read_text()), (best / "README.md").read_text()
+    assert (metrics["interval"], metrics["claim"]) == ([0.5, 0.625], confirmed.claim)
+    assert "| 95 % interval of the score | 0.5000 to 0.6250 |" in card
+    assert f"0.5000 to 0.6250. {confirmed.claim}" in card and "Not confirmed" not in card
+
+
+def test_predict_says_of_dev_what_the_export_does(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, data = made / "search" / "best", made / "data"
+    monkeypatch.chdir("/")
+    for task, (split, suffix) in itertools.product(CS224N.tasks, {"dev": "dev", "test": "test-student"}.items()):
+        file = best / "predictions" / f"{task.prediction_name}-{split}-output.csv"
+        args = [str(best), "--task", task.name, "--file", str(data / f"{task.file_stem}-{suffix}.csv")]
+        done = CliRunner().invoke(predict_app, args)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == file.read_text()
+
+
+def test_an_export_from_before_there_was_a_script_is_written_over(search: Path, tmp_path: Path) -> None:
+    out, _ = export_best(search, out=tmp_path / "out")
+    script = (out / "reproduce.sh").read_text()
+    (out / "reproduce.sh").unlink()
+    assert run(search, "--out", out)[0] == 0
+    assert (out / "reproduce.sh").read_text() == script and os.access(out / "reproduce.sh", os.X_OK)
 
 
 def test_the_trial_asked_for_goes_where_it_is_asked_to_go(search: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from search_spaces.studies import best_fit, leaderboard
 from search_spaces.studies.basics import SPACE
 from tests.tuner.planning import TINY, begin, problems_of, write_task
 from trainables.config import TrialConfig
-from trainables.inputs import absolute_encoder, absolute_source
+from trainables.inputs import DataChangedError, absolute_encoder, absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
 from trainables.tasks import CS224N
@@ -18,7 +18,6 @@ from tuner import search_plan as module
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.search_plan import DataChangedError
 
 
 def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:

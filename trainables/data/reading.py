@@ -37,6 +37,7 @@ __all__ = [
     "load_rows",
     "look_at_rows",
     "normalise_text",
+    "normalised",
 ]
 
 
@@ -52,7 +53,7 @@ def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
     data_set = append_rows(*_read_all(config, tasks))
     if config.normalise_text:
         for by_split in data_set.splits.values():
-            by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+            by_split.update({split: normalised(rows) for split, rows in by_split.items()})
     if config.confirm_share:
         _split_dev(data_set, config.confirm_share, tasks)
     if _num_copies(config, tasks):
@@ -128,6 +129,11 @@ def normalise_text(text: str) -> str:
     for mark in ".?,'":
         text = text.replace(mark, f" {mark}")
     return " ".join(text.split())
+
+
+def normalised(rows: Rows) -> Rows:
+    """Rows with all their sentences as `normalise_text` makes them."""
+    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
 
 
 def _num_copies(config: DataConfig, tasks: TaskSet) -> dict[str, int]:
@@ -218,7 +224,3 @@ def _split_dev(data_set: DataSet, share: float, tasks: TaskSet) -> None:
             problems += error.problems
     if problems:
         raise DataError(problems)
-
-
-def _normalised(rows: Rows) -> Rows:
-    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
