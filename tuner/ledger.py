@@ -10,6 +10,7 @@ else wants to know (leaderboard, mirror, a driver that takes over) reads it.  Wh
 | `lineage` | seed of the search and whatever else the driver knows of the trial's making |
 | `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
 | `passed:3` | it was let go on at the rung of its 3rd report |
+| `audited` | the report at which it would have been stopped, had it not been drawn to run on |
 | `confirms` | number of the trial that it trains again (null: the reference), and which of its new seeds |
 | `micro_batch_size` | how many examples it computes at once since it ran out of memory |
 | `reason` | why it ended, and a line on it; written just before the tell |
@@ -49,7 +50,7 @@ from tuner.wal import problem_of_log
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
 _MICRO_BATCH_SIZE = "micro_batch_size"
-_CONFIRMS = "confirms"
+_AUDITED, _CONFIRMS = "audited", "confirms"
 _FIXED, _CONSTRAINTS = "fixed_params", "constraints"  # Optuna's
 _TOLD: dict[Ending, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -241,6 +242,10 @@ class Ledger:
         """Writes down that a trial was let go on at the rung of its `report`-th report."""
         self._write(changed(self._to_write()[number], user_attrs={f"{_PASSED_PREFIX}{report}": True}))
 
+    def audit(self, number: int, report: int) -> None:
+        """Writes down that a trial runs on though it would have been stopped at the rung of its `report`-th report."""
+        self._write(changed(self._to_write()[number], user_attrs={_AUDITED: report}))
+
     def halve(self, number: int, micro_batch_size: int) -> None:
         """Writes down that a trial ran out of memory and goes on with so many examples at once."""
         self._write(changed(self._to_write()[number], user_attrs={_MICRO_BATCH_SIZE: micro_batch_size}))
@@ -390,6 +395,7 @@ def _record(frozen: FrozenTrial) -> TrialRecord:
         config=attrs.get("config", {}),
         reports=tuple(reports),
         passed_rungs=frozenset(int(key.removeprefix(_PASSED_PREFIX)) for key in attrs if key.startswith(_PASSED_PREFIX)),
+        audited=attrs.get(_AUDITED),
         confirms=Confirms(*attrs[_CONFIRMS]) if _CONFIRMS in attrs else None,
         micro_batch_size=attrs.get(_MICRO_BATCH_SIZE),
         reason=reason if frozen.state.is_finished() else "",

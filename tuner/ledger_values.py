@@ -86,6 +86,7 @@ class _Trial(_Shape):
     config: _Config | None = None
     lineage: dict[str, Any] = {}
     reason: list[str] = []
+    audited: int | None = None
     confirms: list[int | None] | None = None
     reports: dict[str, _Report] = {}
 

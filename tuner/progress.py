@@ -199,6 +199,8 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
         rate = f"{report['examples_per_second']:.0f} examples/s" if report["examples_per_second"] else "no step since the last"
         return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(report)}  {metrics}  {rate}"
+    if event == "audit":
+        return f"{name}  would be stopped, runs on: drawn to audit early stopping"
     if event == "halve":
         return f"{name}  out of memory: goes on with {record.micro_batch_size} examples at once"
     if record.state == "failed":

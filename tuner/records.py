@@ -39,6 +39,7 @@ class TrialRecord:
         config: the resolved config as plain values; empty where the ask was cut short.
         reports: acknowledged reports by budget, each with all its metrics.
         passed_rungs: indices of the reports at which it was let go on.
+        audited: the report at which it would have been stopped, had it not been drawn to run on (`tuner.audit`); None: neither.
         confirms: what it trains again; None: it is a trial of the search.
         micro_batch_size: examples of a batch that it computes at once since it ran out of memory; None: it has not.
         reason: why it failed, else empty; `detail` says more in a line.
@@ -51,6 +52,7 @@ class TrialRecord:
     config: dict[str, Any]
     reports: tuple[Report, ...]
     passed_rungs: frozenset[int] = frozenset()
+    audited: int | None = None
     confirms: Confirms | None = None
     micro_batch_size: int | None = None
     reason: Reason = ""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from trainables.halving import halved
+from tuner.audit import is_audited
 from tuner.confirm import config_of, is_confirmed, missing, num_to_come
 from tuner.ledger import Ledger
 from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, searched
@@ -68,8 +69,8 @@ class Referee:
         folder: of the search, absolute; trials get `trials/<number>/` in it.
         storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
-        listener: called with "ask", "confirm", "requeue", "report", "halve" or "end" and the trial's record after each event;
-            must not raise.
+        listener: called with "ask", "confirm", "requeue", "report", "audit", "halve" or "end" and the trial's record after each
+            event; must not raise.
 
     Attributes:
         rungs: where trials are compared.
@@ -212,12 +213,23 @@ class Referee:
         index = int(report["report"])
         if index >= self._base.num_reports:
             return self.end(number, "complete")
-        if self._ledger.record(number).confirms is not None:
+        record = self._ledger.record(number)
+        if record.confirms is not None or record.audited is not None:
             return "continue"
         if not self.rungs.goes_on(number, index, float(report["score"])):
-            return self.end(number, "stopped")
+            return self._stop_or_audit(number, index)
         if index in self.rung_reports:
             self._ledger.pass_rung(number, index)
+        return "continue"
+
+    def _stop_or_audit(self, number: int, index: int) -> Decision:
+        """Ends a trial that is stopped at the rung of its `index`-th report, unless it was drawn to run on."""
+        position = sum(record.state == "stopped" or record.audited is not None for record in self._ledger.records())
+        share, seed = self._settings.audit_share, self._settings.seed
+        if not is_audited(position, share, num_trials=self._settings.trials, search_seed=seed):
+            return self.end(number, "stopped")
+        self._ledger.audit(number, index)
+        self._listener("audit", self._ledger.record(number))
         return "continue"
 
     def out_of_memory(self, number: int, detail: str) -> Order | None:

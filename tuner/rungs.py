@@ -49,9 +49,10 @@ class Rungs:
         """
         rungs = cls(reports, reduction_factor)
         for record in records:
-            for report in record.reports:
+            compared = (r for r in record.reports if record.audited is None or r["report"] <= record.audited)
+            for report in compared:
                 passed = report["report"] in record.passed_rungs
-                if passed or record.state != "running":
+                if passed or record.state != "running" or report["report"] == record.audited:
                     rungs._remember(record.number, report["report"], float(report["score"]), goes_on=passed)
         return rungs
 

@@ -51,7 +51,7 @@ _FIXED_ONCE_BEGUN = {
     "--rows": "rows",
 }
 _AS_THEY_ARE = (
-    *("concurrency", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models"),
+    *("concurrency", "audit_share", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models"),
     *("ledger", "register_as", "storage", "tracking_uri"),
 )
 _OF_A_SPACE = {
@@ -60,6 +60,7 @@ _OF_A_SPACE = {
     "--trials": "trials",
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
+    "--audit-share": "audit_share",
     "--confirm": "confirm",
     "--confirm-seeds": "confirm_seeds",
     "--tasks": "tasks",
@@ -96,6 +97,9 @@ def main(  # noqa: PLR0917 - a command line
     gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
     early_stopping: Annotated[str | None, Option(help="asha or none [asha]")] = None,
     reduction_factor: Annotated[int | None, Option(help="ASHA lets one trial of so many go on at each rung [3]")] = None,
+    audit_share: Annotated[
+        float | None, Option(help="of the trials that ASHA stops, run on to judge it by; 0: none [0.05, at least one]")
+    ] = None,
     confirm: Annotated[
         int | None, Option(help="train so many of the best again, to prove the winner on rows of dev kept for it; 0: none [4]")
     ] = None,

@@ -40,6 +40,9 @@ class SearchSettings(Part):
     concurrency: int | None = Field(None, ge=1, le=10_000, description="trials at once; null: as many as the CPUs and GPUs hold")
     cpus_per_trial: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each trial")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
+    audit_share: float = Field(
+        0.05, ge=0, le=1, description="of the trials that would be stopped, drawn to run on: so that early stopping can be judged"
+    )
     confirm: int = Field(4, ge=0, le=64, description="so many of the best are trained again to be confirmed; 0: none")
     confirm_seeds: int = Field(3, ge=1, le=100, description="new seeds that each of them, and the reference, is trained with")
     keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")

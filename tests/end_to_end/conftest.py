@@ -19,7 +19,7 @@ from tuner.ledger_places import LedgerError
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = {"train": 120, "dev": 40, "test": 10}
-QUICK = ["--space", "basics", "--confirm", "0", "--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
+QUICK = ["--space", "basics", "--confirm", "0", "--audit-share", "0", "--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
 
 
 @dataclass(frozen=True)
