@@ -36,7 +36,7 @@ def test_the_figures_of_a_small_search() -> None:
     assert first.survival == 4 / 7
     assert (second.report, second.reached, second.went_on, second.audited) == (3, 4, 2, 1)
     assert first.num_pairs == second.num_pairs == 4
-    assert first.correlation == pytest.approx(-0.2)  # at the rung 0.50, 0.30, 0.60, 0.52, at the end 0.70, 0.80, 0.75, 0.60
+    assert first.correlation == pytest.approx(-0.4)  # at the rung 0.50, 0.30, 0.60, 0.52, at the end 0.70, 0.80, 0.75, 0.60
     assert [(t.trial, t.stopped_at, t.score, t.rank) for t in found.audited] == [(2, 1, 0.80, 1), (5, 3, 0.60, 4)]
     assert found.num_missed == 1
     assert found.num_stopped == 2
