@@ -1,11 +1,14 @@
 """What a model gets right and wrong on dev, as plain numbers for `metrics.json` and the card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from trainables.tasks import Task, TaskSet
+
+NUM_WORST = 20
+"""Errors whose rows are named: of a task of yes or no, those that the model is surest of."""
 
 
 def dev_figures(
@@ -40,6 +43,21 @@ def _errors(task: Task, labels: np.ndarray, predictions: np.ndarray) -> dict[str
         difference = predictions.astype(np.float64) - labels.astype(np.float64)
         return {"mean_absolute_error": float(np.abs(difference).mean())}
     return {"confusion": confusion(labels, predictions, int(task.label_high) + 1).tolist()}
+
+
+def worst_errors(ids: Sequence[str], labels: np.ndarray, logits: np.ndarray, count: int = NUM_WORST) -> list[dict[str, Any]]:
+    """The rows of a task of yes or no that a model gets wrong and is surest of: `id`, `label`, `probability` of yes.
+
+    Args:
+        ids: of the rows.
+        labels: 0 or 1, `[num_rows]`.
+        logits: `[num_rows]`; yes where they are > 0.
+        count: at most so many.
+    """
+    sure = np.where((logits > 0) != (labels > 0), np.abs(logits.astype(np.float64)), -1.0)
+    rows = [row for row in np.argsort(-sure, kind="stable")[:count].tolist() if sure[row] >= 0]
+    chances = (1 + np.tanh(logits.astype(np.float64) / 2)) / 2
+    return [{"id": ids[row], "label": int(labels[row]), "probability": float(chances[row])} for row in rows]
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:

@@ -44,7 +44,7 @@ from tuner import search_folder, verification
 from tuner.choosing import ExportError, choose, storage_of, weights_of
 from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import errors_console, visible, visible_lines
-from tuner.dev_figures import dev_figures
+from tuner.dev_figures import dev_figures, worst_errors
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import problems_of_out, written_whole
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
@@ -173,7 +173,12 @@ def _findings(tasks: TaskSet, store: "TokenStore", dev: "Evaluation") -> Finding
     rows: dict[str, dict[str, int]] = {name: {} for name in tasks.names}
     for (name, split), tokens in store.tables.items():
         rows[name][split] = tokens.num_rows
-    return Findings(dev_figures(tasks, dev.labels, dev.predictions, dev.metrics), rows, len(store.left_out))
+    figures = dev_figures(tasks, dev.labels, dev.predictions, dev.metrics)
+    for task in tasks.tasks:
+        if task.target == "binary":
+            worst = worst_errors(store.ids(task.name, "dev"), dev.labels[task.name], dev.outputs[task.name])
+            figures["tasks"][task.name]["worst"] = worst
+    return Findings(figures, rows, len(store.left_out))
 
 
 def _write_script(file: Path, header: dict[str, Any], record: TrialRecord) -> None:

@@ -25,23 +25,28 @@ def noted(ledger: Ledger) -> Iterator[None]:
 
 
 def seconds_at_work(header: Mapping[str, Any], records: Iterable[TrialRecord]) -> float | None:
-    """Seconds that drivers were at work, summed; None where the ledger does not say, being older.
+    """Seconds that drivers were at work, summed (see `stretches`); None where the ledger does not say, being older."""
+    if not header.get(DRIVERS):
+        return None
+    return sum((end - start).total_seconds() for start, end in stretches(header, records))
+
+
+def stretches(header: Mapping[str, Any], records: Iterable[TrialRecord]) -> list[tuple[datetime.datetime, datetime.datetime]]:
+    """Start and end of each driver; empty where the ledger does not say, being older.
 
     The stretch of one that was killed is taken to end with the last trial that was begun or had ended before the next one.
     """
-    stretches = [(_parsed(start), _parsed(end)) for start, end in header.get(DRIVERS, [])]
-    if not stretches:
-        return None
+    noted_ = [(_parsed(start), _parsed(end)) for start, end in header.get(DRIVERS, [])]
     # Records hold this machine's own time without its zone.
     times = [moment.astimezone() for record in records for moment in (record.started, record.ended) if moment is not None]
-    total = 0.0
-    for number, (start, end) in enumerate(stretches):
+    out = []
+    for number, (start, end) in enumerate(noted_):
         if start is None:
             continue
-        next_start = stretches[number + 1][0] if number + 1 < len(stretches) else None
+        next_start = noted_[number + 1][0] if number + 1 < len(noted_) else None
         before_next = [moment for moment in times if moment >= start and (next_start is None or moment < next_start)]
-        total += ((end or max(before_next, default=start)) - start).total_seconds()
-    return total
+        out.append((start, end or max(before_next, default=start)))
+    return out
 
 
 def _now() -> str:

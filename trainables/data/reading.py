@@ -38,6 +38,7 @@ __all__ = [
     "look_at_rows",
     "normalise_text",
     "normalised",
+    "read_dev",
 ]
 
 
@@ -74,6 +75,26 @@ def look_at_rows(config: DataConfig, tasks: TaskSet = CS224N) -> None:
         _check_tasks_of_sample(tasks)
     else:
         load_rows(config, tasks)
+
+
+def read_dev(config: DataConfig, task: Task) -> tuple[Rows, str, str]:
+    """All dev rows of one task, as they stand in the source, with the name and the sha256 of what they were read from.
+
+    Nothing is downloaded for that.
+
+    Raises:
+        DataError: the file is missing or is not as it should be, or the source is the hub.
+    """
+    if config.source == SAMPLE_SOURCE:
+        _check_tasks_of_sample(TaskSet(tasks=(task,)))
+        return make_sample()[task.name]["dev"], SAMPLE_SOURCE, SAMPLE_SHA256
+    if config.source == HUB_SOURCE:
+        raise DataError([f"{HUB_SOURCE}: its rows are read when a search begins, and not again"])
+    path = source_folder(config) / f"{task.file_stem}-{SPLIT_FILES['dev']}.csv"
+    file = read_file(path, task, labelled=True)
+    if file.problems:
+        raise DataError(_capped(file))
+    return file.rows(), path.name, file.sha256
 
 
 def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
