@@ -45,9 +45,7 @@ def importances(points: Sequence[Point], searched_: Mapping[str, Domain]) -> tup
 
 def _trial(point: Point, distributions: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
     own = {path: value for path, value in point.assignment.items() if path in distributions}
-    return optuna.trial.create_trial(
-        value=point.score, params=own, distributions={path: distributions[path] for path in own}
-    )
+    return optuna.trial.create_trial(value=point.score, params=own, distributions={path: distributions[path] for path in own})
 
 
 @contextmanager

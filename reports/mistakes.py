@@ -1,6 +1,6 @@
 """What the exported model gets right and wrong on dev, as plain tuples: from `best/` and, for texts and labels, the data's files.
 
-What is not there is told in a sentence instead: an export, its predictions, the data, or data that are no longer those of the search.
+What is not there is told in a sentence instead: an export, its predictions, the data, or data that have changed since the search.
 """
 
 import math

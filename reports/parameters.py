@@ -196,9 +196,7 @@ def _spanning(own: Sequence[Domain], values: Sequence[Value]) -> Domain:
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     ranges = [domain for domain in own if isinstance(domain, Float | Int)]
     if ranges or (not own and numbers and len(numbers) == len(values)):
-        low, high = (
-            pick([*numbers, *(float(getattr(d, end)) for d in ranges)]) for pick, end in ((min, "low"), (max, "high"))
-        )
+        low, high = (pick([*numbers, *(float(getattr(d, end)) for d in ranges)]) for pick, end in ((min, "low"), (max, "high")))
         log = any(domain.log for domain in ranges) and low > 0
         whole = all(isinstance(domain, Int) for domain in ranges) and all(n.is_integer() for n in (*numbers, low, high))
         return Int(int(low), int(high), log) if whole else Float(low, high, log)
