@@ -185,7 +185,11 @@ def read_leaderboard(folder: Path, *, live: bool | None = None) -> Leaderboard:
         LedgerError: no search there, or none that can be read.
     """
     ledger = Ledger.read(folder)
-    header, records = ledger.header, ledger.records(live=is_live(folder) if live is None else live)
+    return leaderboard_of(ledger.header, ledger.records(live=is_live(folder) if live is None else live))
+
+
+def leaderboard_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Leaderboard:
+    """The leaderboard of a search, by its ledger's header and records."""
     full_budget, base = full_budget_examples(header, records), header.get("base") or {}
     share = float((base.get("data") or {}).get("confirm_share") or 0.0)
     confirmation = confirmation_of(header, records) if share and header["settings"].get("confirm") else None
@@ -195,7 +199,7 @@ def read_leaderboard(folder: Path, *, live: bool | None = None) -> Leaderboard:
 def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
     """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
     rows = leaderboard.rows[:top]
-    fixed, varying = _fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
+    fixed, varying = fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
     blocks = lay_out(fixed, varying, width)
     styles = ["bold green" if row.rank == 1 else _STYLES[row.state] for row in rows]
     parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
@@ -208,7 +212,7 @@ def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> Rend
 def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
     rows = leaderboard.rows[:top]
-    trials = _fixed_columns(leaderboard.tasks, rows, separator=":")
+    trials = fixed_columns(leaderboard.tasks, rows, separator=":")
     trials += _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
     again = [*align(columns(leaderboard.confirmed)), ""] if leaderboard.confirmed and leaderboard.confirmed.rows else []
@@ -217,7 +221,7 @@ def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
 
 def markdown(leaderboard: Leaderboard) -> str:
     """The scores of a leaderboard as a table in Markdown, without what varies: that may be dozens of columns."""
-    return "\n".join(as_markdown(_fixed_columns(leaderboard.tasks, leaderboard.rows)))
+    return "\n".join(as_markdown(fixed_columns(leaderboard.tasks, leaderboard.rows)))
 
 
 def print_leaderboard(folder: Path, console: Console, top: int | None = None, *, live: bool | None = None) -> None:
@@ -247,7 +251,8 @@ def _row(record: TrialRecord, rank: int, full_budget: int | None, tasks: TaskSet
     )
 
 
-def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+def fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+    """What stands in the table whatever varies: rank, scores, budget, ending, seconds."""
     budgets = tuple(f"{r.budget_share:.0%}" if r.budget_share is not None else str(r.budget_examples) for r in rows)
     states = tuple(f"{row.state}{separator}{row.reason}" if row.reason else row.state for row in rows)
     metrics = [Column(task, tuple(_fixed_point(row.metrics[task]) for row in rows)) for task in tasks]

@@ -24,7 +24,8 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: 1.5rem 0 .5rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .25rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 nav { position: sticky; top: 0; z-index: 10; background: #fff; border-bottom: 1px solid #767676; }
-nav ul { max-width: 72rem; margin: 0 auto; padding: .25rem 1rem; list-style: none; display: flex; gap: .25rem 1rem; overflow-x: auto; }
+nav ul { max-width: 72rem; margin: 0 auto; padding: .25rem 1rem; list-style: none;
+  display: flex; gap: .25rem 1rem; overflow-x: auto; }
 nav li { flex: none; }
 nav a { display: inline-block; padding: .4rem 0; }
 a { color: #00508a; }
@@ -48,7 +49,8 @@ th { border-bottom: 2px solid #555; }
 _DRAW = """
 document.querySelectorAll("script[data-figure]").forEach(function (source) {
   var figure = JSON.parse(source.textContent);
-  Plotly.newPlot(source.dataset.figure, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+  var config = { responsive: true, displaylogo: false, displayModeBar: false };
+  Plotly.newPlot(source.dataset.figure, figure.data, figure.layout, config);
 });
 """
 

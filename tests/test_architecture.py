@@ -25,7 +25,9 @@ OWNERS = {
         "tuner/watchdog.py",
     },
     "mlflow": {"tuner/tracking.py"},
+    "plotly": {"reports/drawing.py"},
     "optuna": {
+        "reports/importance.py",
         "tuner/ledger.py",
         "tuner/ledger_values.py",
         "tuner/stores.py",
@@ -60,6 +62,7 @@ OWNERS = {
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",
+        "reports/build.py",
         "reports/leaderboard.py",
     },
     **{
