@@ -54,7 +54,10 @@ def read_parameters(search: Search) -> Parameters:
 
 def importance(parameters: Parameters) -> Section:
     """PED-ANOVA, and the two that matter most together."""
-    sentence = "How much each parameter has to do with being among the best trials (PED-ANOVA), and how the two that matter most act together."
+    sentence = (
+        "How much each parameter has to do with being among the best trials (PED-ANOVA), "
+        "and how the two that matter most act together."
+    )
     why = _why_nothing(parameters)
     if not why and not parameters.importances:
         why = f"It takes {LEAST_TRIALS} trials whose scores differ; here are {len(parameters.evidence.points)}."
@@ -81,7 +84,7 @@ def importance(parameters: Parameters) -> Section:
 
 def parallel(parameters: Parameters) -> Section:
     """Parallel coordinates."""
-    sentence = "A line a trial through its values, each axis from the lowest value that was searched to the highest: where the best run, the search looked well."
+    sentence = "A line a trial through its values, each axis from the lowest value that was searched to the highest."
     if why := _why_nothing(parameters):
         return Section("parallel", "Parallel coordinates", sentence, [Paragraph(why, "empty")])
     points = parameters.evidence.points
@@ -95,7 +98,10 @@ def parallel(parameters: Parameters) -> Section:
 
 def every_slice(parameters: Parameters) -> Section:
     """A slice of each of the parameters that matter most."""
-    sentence = "Each parameter's values against the scores; dashed lines are the ends of what was searched: a best at an end asks for a wider range."
+    sentence = (
+        "Each parameter's values against the scores; dashed lines are the ends of what was searched: "
+        "a best at an end asks for a wider range."
+    )
     if why := _why_nothing(parameters):
         return Section("slices", "Slices", sentence, [Paragraph(why, "empty")])
     chosen = parameters.paths[:MOST_SLICES]

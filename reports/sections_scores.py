@@ -84,7 +84,9 @@ def progress(search: Search) -> Section:
 def learning_curves(search: Search) -> Section:
     """The curves of all trials."""
     found = curves(search.records)
-    sentence = "Each trial's score against the examples it has seen, by how it ended; dashed lines are the rungs, where trials are compared."
+    sentence = (
+        "Each trial's score against the examples it has seen, by how it ended; dashed lines are rungs, where trials are compared."
+    )
     if not found:
         return Section("curves", "Learning curves", sentence, [Paragraph("No trial has reported yet.", "empty")])
     rungs = rung_budgets(search.records, search.header.get("rungs") or ())

@@ -127,6 +127,7 @@ def drive(
                     interrupts.check()
                 code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
+                exported += [] if interrupted else _report(folder)
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error, way_on)
@@ -323,6 +324,18 @@ def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list
     return EXIT_DONE, lines
 
 
+def _report(folder: Path) -> list[str]:
+    """Writes the report; what there is to say where that fails, which is no failure of the search."""
+    try:
+        from reports.build import build_report  # the drawing library, which no search is to wait for
+
+        build_report(folder, live=False)
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [f"no report was written: {why}", f"try again     python -m reports.build {quote(str(folder))}"]
+    return []
+
+
 def _registration(asked: Mapping[str, Any] | None, mirrored: MirrorResult, folder: Path) -> list[str]:
     """What came of the winner's registration; the mirror registers last of all, so it is whole where that was done."""
     if not asked:
@@ -403,7 +416,9 @@ def _where_things_are(
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
     compare = f"open {uri} in a browser" if uri.startswith("http") else f"python -m tuner.tracking serve {quote(str(folder))}"
     here, best = quote(str(folder)), folder / search_folder.BEST
-    lines = [f"leaderboard   python -m reports.leaderboard {here}", f"compare       {compare}"]
+    report = folder / search_folder.REPORT_FILE
+    told = f"open {quote(str(report))} in a browser" if report.exists() and not interrupted else f"python -m reports.build {here}"
+    lines = [f"leaderboard   python -m reports.leaderboard {here}", f"report        {told}", f"compare       {compare}"]
     if (best / "config.yaml").exists():
         lines += [
             f"best model    less {quote(str(best / 'README.md'))}",

@@ -16,7 +16,7 @@ from trainables.plain_files import dump_yaml
 from tuner.mirror_note import NOTE_TAG, note
 from tuner.processes import user_name
 from tuner.records import Report, TrialRecord, rank, searched
-from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
+from tuner.search_folder import BEST, REPORT_FILE, SETTINGS_FILE, trial_folder
 
 SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
 CHILD_CURVE, CONFIRM_CURVE, PARENT_CURVE = "score", "score_confirm", "best_score"
@@ -202,9 +202,9 @@ def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
 
 
 def _parent_artifacts(folder: Path, best: TrialRecord | None) -> tuple[Artifact, ...]:
-    """Settings, and of the best: config, metrics, model card, predictions, log; no weights."""
+    """Settings, report, and of the best: config, metrics, model card, predictions, log; no weights."""
     exported = [path for pattern in ("*.yaml", "*.json", "*.md", "predictions/*") for path in (folder / BEST).glob(pattern)]
-    paths = {SETTINGS_FILE: folder / SETTINGS_FILE}
+    paths = {name: folder / name for name in (SETTINGS_FILE, REPORT_FILE)}
     paths |= {f"{BEST}/{path.relative_to(folder / BEST).as_posix()}": path for path in exported}
     if best is not None:
         paths[f"{BEST}/log.txt"] = trial_folder(folder, best.number) / "log.txt"
