@@ -96,25 +96,35 @@ def progress(found: Progress, *, by_budget: bool) -> go.Figure:
 def learning_curves(found: Sequence[Curve], rungs: Sequence[int]) -> go.Figure:
     """A line a trial, by how it ended; rungs as vertical lines.  Of very many trials some."""
     shown = thinned(found, MOST_CURVES)
+    width, opacity = (1.6, 1.0) if len(shown) <= 60 else (0.9, 0.5)
     traces = []
     for ending, (colour, dash, symbol) in ENDINGS.items():
         own = [curve for curve in shown if curve.ending == ending]
         if not own:
             continue
-        count = sum(curve.ending == ending for curve in found)
-        is_short = all(len(curve.scores) == 1 for curve in own)
-        traces.append(
-            go.Scatter(
-                x=_joined([curve.budgets for curve in own]),
-                y=_joined([[round(s, _DIGITS) for s in curve.scores] for curve in own]),
-                customdata=_joined([[curve.trial] * len(curve.scores) for curve in own]),
-                mode="markers" if is_short else "lines+markers" if len(shown) <= 60 else "lines",
-                name=f"{ending} ({count})",
-                line={"color": colour, "dash": dash, "width": 1.6 if len(shown) <= 60 else 0.9},
-                marker=_marker(colour, symbol, 7),
-                hovertemplate="trial %{customdata}<br>%{x:,} examples<br>score %{y:.4f}<extra></extra>",
-            )
+        hover = "trial %{customdata}<br>%{x:,} examples<br>score %{y:.4f}<extra></extra>"
+        lines = go.Scatter(
+            x=_joined([curve.budgets for curve in own]),
+            y=_joined([[round(s, _DIGITS) for s in curve.scores] for curve in own]),
+            customdata=_joined([[curve.trial] * len(curve.scores) for curve in own]),
+            mode="lines",
+            legendgroup=ending,
+            showlegend=False,
+            opacity=opacity,
+            line={"color": colour, "dash": dash, "width": width},
+            hovertemplate=hover,
         )
+        ends = go.Scatter(
+            x=[curve.budgets[-1] for curve in own],
+            y=[round(curve.scores[-1], _DIGITS) for curve in own],
+            customdata=[curve.trial for curve in own],
+            mode="markers",
+            legendgroup=ending,
+            name=f"{ending} ({sum(curve.ending == ending for curve in found)})",
+            marker=_marker(colour, symbol, 8 if len(shown) <= 60 else 5),
+            hovertemplate=hover,
+        )
+        traces += [lines, ends]
     figure = _figure(traces, "training examples", "score")
     for place, budget in enumerate(rungs, start=1):
         figure.add_vline(x=budget, line={"color": BLACK, "width": 1.5, "dash": "dash"})
@@ -125,10 +135,10 @@ def learning_curves(found: Sequence[Curve], rungs: Sequence[int]) -> go.Figure:
 
 
 def trade(found: Front, pair: Trade) -> go.Figure:
-    """Two tasks' metrics of the trials with their full budget; those that none betters in every task stand out."""
+    """Two tasks' metrics of the trials with their full budget; those that no other betters stand out."""
     traces = []
     for is_best, name, marker in (
-        (False, "bettered in every task", _marker(ORANGE, "circle-open", 8)),
+        (False, "bettered by another", _marker(ORANGE, "circle-open", 8)),
         (True, "on the front", _marker(BLUE, "star", 13)),
     ):
         own = [point for point in found.points if point.is_best is is_best]

@@ -25,32 +25,37 @@ h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .25rem; }
 h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 nav { position: sticky; top: 0; z-index: 10; background: #fff; border-bottom: 1px solid #767676; }
 nav ul { max-width: 72rem; margin: 0 auto; padding: .25rem 1rem; list-style: none;
-  display: flex; gap: .25rem 1rem; overflow-x: auto; }
+  display: flex; flex-wrap: wrap; gap: 0 1rem; }
 nav li { flex: none; }
-nav a { display: inline-block; padding: .4rem 0; }
+nav a { display: inline-block; padding: .3rem 0; }
 a { color: #00508a; }
 a:focus-visible, .table:focus-visible { outline: 3px solid #d55e00; outline-offset: 2px; }
-section { padding: 1.5rem 0; border-bottom: 1px solid #d9d9d9; scroll-margin-top: 3.5rem; }
+section { padding: 1.5rem 0; border-bottom: 1px solid #d9d9d9; scroll-margin-top: 5.5rem; }
 section > p { max-width: 46rem; margin: .25rem 0 .75rem; }
 .claim { font-size: 1.2rem; border-left: .4rem solid #0072b2; padding-left: .75rem; }
 .empty { color: #444; font-style: italic; }
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 .wide { grid-template-columns: minmax(0, 1fr); }
-.figure { min-width: 0; width: 100%; }
-.table { overflow-x: auto; margin: .5rem 0 1rem; }
+.scroll { min-width: 0; overflow-x: auto; }
+.figure { width: 100%; }
+.broad { min-width: 44rem; }
+.table { overflow: auto; max-height: 36rem; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .25rem 0; }
+caption { text-align: left; font-weight: 600; padding: .25rem 0; white-space: nowrap; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e5e5e5; }
-th { border-bottom: 2px solid #555; }
+th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px #555; }
 .n { text-align: right; white-space: nowrap; }
 .long { min-width: 14rem; max-width: 40rem; overflow-wrap: anywhere; }
-@media print { nav { position: static; } section { break-inside: avoid; } }
+@media (max-width: 60rem) { nav ul { flex-wrap: nowrap; overflow-x: auto; } section { scroll-margin-top: 3.5rem; } }
+@media print { nav { position: static; } .table { max-height: none; } .figure { break-inside: avoid; } }
 """
 _DRAW = """
 document.querySelectorAll("script[data-figure]").forEach(function (source) {
   var figure = JSON.parse(source.textContent);
-  var config = { responsive: true, displaylogo: false, displayModeBar: false };
-  Plotly.newPlot(source.dataset.figure, figure.data, figure.layout, config);
+  var config = { displaylogo: false, displayModeBar: false };
+  var place = document.getElementById(source.dataset.figure);
+  Plotly.newPlot(place, figure.data, figure.layout, config);
+  new ResizeObserver(function () { Plotly.Plots.resize(place); }).observe(place);
 });
 """
 
@@ -88,10 +93,17 @@ class TablePart:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: its data and layout as JSON, and what it shows, for whoever cannot see it."""
+    """A figure.
+
+    Attributes:
+        json: its data and layout.
+        label: what it shows, for whoever cannot see it.
+        is_broad: it scrolls by itself where there is too little room for it.
+    """
 
     json: str
     label: str
+    is_broad: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,8 +213,9 @@ def _part(part: SectionPart, figures: _Numbered) -> str:
 
 def _drawing(drawing: Drawing, name: str) -> str:
     data = drawing.json.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    broad = " broad" if drawing.is_broad else ""
     return (
-        f'<div class="figure" id="{name}" role="img" aria-label="{_text(drawing.label)}"></div>'
+        f'<div class="scroll"><div class="figure{broad}" id="{name}" role="img" aria-label="{_text(drawing.label)}"></div></div>'
         f'<script type="application/json" data-figure="{name}">{data}</script>'
     )
 

@@ -93,7 +93,8 @@ def parallel(parameters: Parameters) -> Section:
     rest = len(parameters.paths) - len(chosen)
     told = f"{parameters.compared}; a line below the axis: the parameter plays no part there."
     more = f" {rest} parameters that matter less are left out." if rest else ""
-    return Section("parallel", "Parallel coordinates", sentence, [Paragraph(told + more), _one(figure, sentence)])
+    drawn = Figures([Drawing(drawing.as_json(figure), sentence, is_broad=True)])
+    return Section("parallel", "Parallel coordinates", sentence, [Paragraph(told + more), drawn])
 
 
 def every_slice(parameters: Parameters) -> Section:
@@ -124,7 +125,3 @@ def _why_nothing(parameters: Parameters) -> str:
     if parameters.evidence.report is None:
         return f"It takes {LEAST} trials that have reported."
     return "" if parameters.paths else "Nothing differs between the trials."
-
-
-def _one(figure: object, label: str) -> Figures:
-    return Figures([Drawing(drawing.as_json(figure), label)])

@@ -103,7 +103,7 @@ def learning_curves(search: Search) -> Section:
 def tasks(search: Search) -> Section:
     """The tasks' Pareto front, and how they trade."""
     found = front(search.records, search.tasks)
-    sentence = "The trials with their full budget task against task: on the front stand those that none betters in every task."
+    sentence = "The trials with their full budget task against task: on the front stand those that no other betters."
     if not found.points:
         return Section("tasks", "How the tasks trade", sentence, [Paragraph("No trial has had its full budget yet.", "empty")])
     if not found.trades:

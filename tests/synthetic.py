@@ -61,7 +61,15 @@ def _report(number: int, score: float, rng: np.random.Generator, *, is_pcgrad: b
     tilt = 0.05 * float(rng.normal())
     metrics = {"sst_accuracy": score - 0.1 + tilt, "qqp_accuracy": score + 0.1 - tilt, "sts_pearson": 2 * score - 1}
     more = {"conflict_share": 0.4, "gradient_change_sst": -0.1} if is_pcgrad else {}
-    return {"report": number, "budget": number * STEP, "score": score, "train_seconds": 30.0, "eval_seconds": 3.0, **metrics, **more}
+    return {
+        "report": number,
+        "budget": number * STEP,
+        "score": score,
+        "train_seconds": 30.0,
+        "eval_seconds": 3.0,
+        **metrics,
+        **more,
+    }
 
 
 def confirming(number: int, trial: int | None, score: float) -> TrialRecord:
