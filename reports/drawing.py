@@ -169,7 +169,8 @@ def importance(found: Sequence[tuple[str, float]], most: int = 15) -> go.Figure:
         cliponaxis=False,
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
-    return _figure([bars], "importance (all together 1)", "", height=130 + 26 * len(shown))
+    figure = _figure([bars], "importance", "", height=130 + 26 * len(shown))
+    return figure.update_xaxes(range=[0, 1.25 * max(value for _, value in shown)])
 
 
 def interaction(found: Interaction) -> go.Figure:

@@ -41,7 +41,7 @@ section > p { max-width: 46rem; margin: .25rem 0 .75rem; }
 .broad { min-width: 44rem; }
 .table { overflow: auto; max-height: 36rem; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .25rem 0; white-space: nowrap; }
+caption { text-align: left; font-weight: 600; padding: .25rem 0; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e5e5e5; }
 th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px #555; }
 .n { text-align: right; white-space: nowrap; }

@@ -110,7 +110,7 @@ def mistakes(search: Search) -> Section:
         parts.append(Paragraph(f"The exported model is that of trial {found.trial}."))
     for one in found.confusions:
         parts.append(Paragraph(f"{one.title}: rows by true label and prediction. {_recalls(one)}"))
-        parts.append(Figures([Drawing(drawing.as_json(drawing.confusion(one)), f"{one.title}: confusion")]))
+        parts.append(Figures([Drawing(drawing.as_json(drawing.confusion(one)), f"{one.title}: confusion", is_broad=True)]))
     for spread in found.scatters:
         parts.append(Paragraph(f"{spread.title}: the label of each row and what is predicted; on the dashed line it is right."))
         parts.append(Figures([Drawing(drawing.as_json(drawing.scatter(spread)), f"{spread.title}: labels and predictions")]))

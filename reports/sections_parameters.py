@@ -78,7 +78,9 @@ def importance(parameters: Parameters) -> Section:
         figures.append(
             Paragraph(f"Mean score and number of trials by {top[0]} and {top[1]}; what neither explains by itself: {strength}.")
         )
-        figures.append(Figures([Drawing(drawing.as_json(drawing.interaction(both)), f"{top[0]} and {top[1]} together")]))
+        figures.append(
+            Figures([Drawing(drawing.as_json(drawing.interaction(both)), f"{top[0]} and {top[1]} together", is_broad=True)])
+        )
     return Section("importance", "Which parameters matter", sentence, figures)
 
 
