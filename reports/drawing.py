@@ -76,9 +76,10 @@ def intervals(table: ConfirmedTable) -> go.Figure:
 
 
 def progress(found: Progress, *, by_budget: bool) -> go.Figure:
-    """The best score so far against hours at work, or against training examples."""
-    xs = [float(p.examples) if by_budget else p.seconds / 3600 for p in found.points]
-    end = float(found.examples) if by_budget else found.seconds / 3600
+    """The best score so far against the time at work, or against training examples."""
+    unit, name = (3600, "hours") if found.seconds >= 7200 else (60, "minutes")
+    xs = [float(p.examples) if by_budget else p.seconds / unit for p in found.points]
+    end = float(found.examples) if by_budget else found.seconds / unit
     ys = [p.score for p in found.points]
     steps = go.Scatter(
         x=[*xs, end],
@@ -90,7 +91,7 @@ def progress(found: Progress, *, by_budget: bool) -> go.Figure:
         hovertemplate="%{customdata}<br>%{x:,.6~g}<br>score %{y:.4f}<extra></extra>",
         showlegend=False,
     )
-    return _figure([steps], "training examples of all trials" if by_budget else "hours at work", "best score")
+    return _figure([steps], "training examples of all trials" if by_budget else f"{name} at work", "best score")
 
 
 def learning_curves(found: Sequence[Curve], rungs: Sequence[int]) -> go.Figure:

@@ -16,6 +16,7 @@ from trainables.predictions import YES_OR_NO
 from trainables.tasks import Task, TaskSet, class_names
 from tuner.search_folder import BEST
 
+METRICS = "metrics.json"
 _MAX_BYTES = 64 * 2**20
 
 
@@ -109,14 +110,16 @@ def read_mistakes(folder: Path, tasks: TaskSet, data: DataConfig, hashes: Mappin
         hashes: of the data's files, as the search found them; data that are other ones now are not shown.
     """
     try:
-        metrics = read_json(folder / BEST / "metrics.json")
+        metrics = read_json(folder / BEST / METRICS)
+        if isinstance(metrics, dict) and "dev" not in metrics:
+            return Mistakes(None, (), (), (), (f"{BEST}/{METRICS} is of an older export: python -m tuner.export writes it anew",))
         figures = metrics["dev"]["tasks"]
         trial = int(metrics["trial"])
         confusions = tuple(_confusion(task, figures[task.name]) for task in tasks.tasks if "confusion" in figures[task.name])
     except OSError:
         return Mistakes(None, (), (), (), ("nothing is exported yet: python -m tuner.export does it",))
     except (ValueError, KeyError, TypeError) as error:
-        return Mistakes(None, (), (), (), (f"{BEST}/metrics.json does not say it: {type(error).__name__}: {error}",))
+        return Mistakes(None, (), (), (), (f"{BEST}/{METRICS} does not say it: {type(error).__name__}: {error}",))
     scatters, worst, missing = [], [], []
     for task in tasks.tasks:
         if task.target == "classes":

@@ -94,7 +94,7 @@ def parallel(parameters: Parameters) -> Section:
     figure = drawing.parallel(axes(points, chosen, parameters.searched), [point.score for point in points])
     rest = len(parameters.paths) - len(chosen)
     told = f"{parameters.compared}; a line below the axis: the parameter plays no part there."
-    more = f" {rest} parameters that matter less are left out." if rest else ""
+    more = f" Left out, as it matters less: {rest} more." if rest else ""
     drawn = Figures([Drawing(drawing.as_json(figure), sentence, is_broad=True)])
     return Section("parallel", "Parallel coordinates", sentence, [Paragraph(told + more), drawn])
 
@@ -113,7 +113,7 @@ def every_slice(parameters: Parameters) -> Section:
         for found in slices(parameters.evidence.points, chosen, parameters.searched)
     ]
     rest = len(parameters.paths) - len(chosen)
-    told = f"{parameters.compared}." + (f" {rest} parameters that matter less are left out." if rest else "")
+    told = f"{parameters.compared}." + (f" Left out, as it matters less: {rest} more." if rest else "")
     return Section("slices", "Slices", sentence, [Paragraph(told), Figures(drawings, is_wide=False)])
 
 

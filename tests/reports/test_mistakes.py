@@ -102,7 +102,14 @@ def test_the_sample_is_there_without_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "nothing is exported yet"), ("{}", "KeyError"), ("[", "Error"), ("[]", "TypeError")]
+    ("content", "said"),
+    [
+        (None, "nothing is exported yet"),
+        ("{}", "an older export"),
+        ('{"dev": 1}', "TypeError"),
+        ("[", "Error"),
+        ("[]", "TypeError"),
+    ],
 )
 def test_without_an_export_one_sentence_stands(tmp_path: Path, content: str | None, said: str) -> None:
     if content is not None:
