@@ -81,6 +81,7 @@ def export(search: Search) -> None:
     (best / "predictions").mkdir(parents=True)
     (best / "config.yaml").write_text("seed: 1\n")
     (best / "heads.safetensors").write_bytes(b"weights")
+    (search.folder / "report.html").write_text("<!DOCTYPE html>")
     (best / "predictions" / "sst-dev-output.csv").write_text("id, Predicted_Sentiment\n")
     write_json(best / "lineage.json", {"search": search.ledger.header["id"], "trial": 0})
     write_json(best / "metrics.json", {"best_report": dict(search.ledger.record(0).best_report or {})})

@@ -216,3 +216,29 @@ def test_the_mirror_is_told_whom_to_register_and_what_came_of_it_is_said(
     assert driver.drive(folder, plan, is_new=False, quiet=True) == EXIT_INTERRUPTED
     assert seen[-1]["registration"] is None
     assert "registered as" not in capsys.readouterr().out
+
+
+def test_a_search_that_is_done_has_its_report(
+    drive: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drive(lambda *_args, **_more: False)
+    report = tmp_path / "runs" / "x" / "report.html"
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert f"report        open {report} in a browser" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_is_a_line_and_no_failure_of_the_search(
+    drive: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "runs" / "x" / "report.html"
+    mine.parent.mkdir(parents=True)
+
+    def search(*_args: Any, **_more: Any) -> bool:
+        mine.write_text("my notes")
+        return False
+
+    assert drive(search) == 0
+    said = capsys.readouterr().out
+    assert "no report was written: ConfigError" in said
+    assert "python -m reports.build" in said
+    assert mine.read_text() == "my notes"

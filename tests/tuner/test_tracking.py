@@ -318,6 +318,7 @@ def test_artifacts_are_configs_logs_and_predictions_but_no_weights(
     held = shown
     assert artifacts(client, held[1]) == {"config.yaml", "log.txt"}
     assert artifacts(client, held[None]) == {
+        "report.html",
         "settings.yaml",
         "best/config.yaml",
         "best/lineage.json",

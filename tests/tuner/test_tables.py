@@ -2,7 +2,8 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reports.tables import Column, as_markdown
+
+from tuner.tables import Column, as_markdown
 
 CELLS = st.text("ab|\\`<>*_#&\n\x1b", max_size=8)
 
