@@ -230,6 +230,7 @@ def _search(
         plan.base,
         folder.resolve(),
         attributes=attributes,
+        slots=slots,
         storage=None if stored is None else stored.uri,
         listener=tell_all,
     )
