@@ -12,6 +12,7 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 """
 
+import itertools
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +34,7 @@ from trainables.threads import torch_threads
 from tuner import search_folder
 from tuner.console import errors_console, visible_lines
 from tuner.ensemble import export_ensemble, table
-from tuner.handover import problems_of_out, written_whole
+from tuner.handover import exported_trial, problems_of_out, written_whole
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, model_card
 from tuner.predictions import write_predictions
@@ -86,15 +87,20 @@ def export_best(
     ledger = ledger or Ledger.read(folder)
     problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
-        record = choose(folder, ledger.records(), trial, say, storage=_storage_of(ledger))
+        records = ledger.records()
+        record = choose(folder, records, trial, say, storage=_storage_of(ledger))
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
         raise ExportError(problems)
     target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
-    header = ledger.header
+    header, source = ledger.header, _weights_of(folder, record)
+    better = itertools.takewhile(lambda other: other != record, rank(records) if trial is None else [])
+    if (only := next((other for other in better if exported_trial(target) == (other.number, other.score)), None)) is not None:
+        say(f"trial {only.number}: {target} alone still holds its model: that is exported again")
+        record, source = only, target
     with written_whole(target) as aside:
-        shutil.copytree(_weights_of(folder, record), aside)
+        shutil.copytree(source, aside)
         for name in (MANIFEST, "metrics.json"):
             (aside / name).unlink(missing_ok=True)
         _predict_and_check(aside, record)
