@@ -68,10 +68,11 @@ def heading() -> str:
     machine = f"{hardware['num_cpus']} cores, {hardware['cpu']}, {hardware['memory_gib']} GiB"
     return f"""# Faults: the scorecard
 
-Made by `make test-faults` on {datetime.date.today()}, commit {commit}, {machine}. A search there is a few
-trials of a tiny encoder, so that the seconds are those of starts, ends and waits. After each run the ledger is looked at: every acknowledged
-event once, none invented, as many trials as were asked for. *Recovered* is in seconds, from and to what the row's title says;
-*intervals redone* is what live trials trained a second time, in intervals between two reports.
+Made by `make test-faults` on {datetime.date.today()}, commit {commit}, {machine}.
+A search there is a few trials of a tiny encoder, so that the seconds are those of starts, ends and waits. After each run the
+ledger is looked at: every acknowledged event once, none invented, as many trials as were asked for. *Recovered* is in seconds,
+from and to what the row's title says; *intervals redone* is what live trials trained a second time, in intervals between two
+reports.
 """
 
 
