@@ -42,8 +42,8 @@ def test_mlflow_fails_and_the_search_goes_on(
             observer.look()
         trials = _trial_seconds(bench)
         filled.notes.append(
-            f"MLflow {fault}: its trials took {trials:.1f} s, {trials / trials_alone - 1:+.1%} beside {trials_alone:.1f} s without "
-            f"any fault; from the command to its exit, which waits 20 s for MLflow at most, {beside:.1f} s, {beside / alone - 1:+.1%}"
+            f"MLflow {fault}: its trials took {trials:.1f} s, {trials / trials_alone - 1:+.1%} beside {trials_alone:.1f} s "
+            f"without any fault; from command to exit, which waits 20 s for MLflow at most, {beside:.1f} s, {beside / alone - 1:+.1%}"
         )
         if fault == "never up":
             server.start()
