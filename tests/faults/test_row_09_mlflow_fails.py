@@ -43,7 +43,7 @@ def test_mlflow_fails_and_the_search_goes_on(
         trials = _trial_seconds(bench)
         filled.notes.append(
             f"MLflow {fault}: its trials took {trials:.1f} s, {trials / trials_alone - 1:+.1%} beside {trials_alone:.1f} s "
-            f"without any fault; from command to exit, with at most 20 s of wait for it, {beside:.1f} s, {beside / alone - 1:+.1%}"
+            f"without any fault; from command to exit, 20 s of waiting at most, {beside:.1f} s, {beside / alone - 1:+.1%}"
         )
         if fault == "never up":
             server.start()
