@@ -89,17 +89,13 @@ def drive(
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held(folder_is_ours=True))
-<<<<<<< HEAD
         writing.enter_context(noted(ledger))
-        _set_up(ledger, folder, plan)
-        if expected is not None:
-            ledger.set_header(PLAN, dict(expected))
-=======
->>>>>>> main
         storage = search_place(ledger.header, plan.settings.storage)
         if storage is not None:  # who is refused has changed nothing
             claim(ledger, storage)
         _set_up(ledger, folder, plan)
+        if expected is not None:
+            ledger.set_header(PLAN, dict(expected))
         stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)

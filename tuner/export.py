@@ -42,17 +42,13 @@ from trainables.stored_trial import METRICS
 from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder, verification
-from tuner.choosing import ExportError, choose, storage_of, weights_of
+from tuner.choosing import ExportError, choose, in_order_of_choice, storage_of, weights_of
 from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures
 from tuner.ensemble import export_ensemble, table
-<<<<<<< HEAD
-from tuner.handover import problems_of_out, written_whole
-from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
-=======
 from tuner.handover import exported_trial, problems_of_out, written_whole
->>>>>>> main
+from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, Findings, model_card
 from tuner.predictions import write_predictions
@@ -111,30 +107,21 @@ def export_best(
     problems = [] if out is None else problems_of_out(out, "an export", needed=_OLDER_FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
         records = ledger.records()
-<<<<<<< HEAD
         confirmed = confirmation_of(ledger.header, records)
         record = choose(folder, records, trial, say, storage=storage_of(ledger), confirmed=confirmed)
-=======
-        record = choose(folder, records, trial, say, storage=_storage_of(ledger))
->>>>>>> main
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
         raise ExportError(problems)
     target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
-    header, source = ledger.header, _weights_of(folder, record)
-    better = itertools.takewhile(lambda other: other != record, rank(records) if trial is None else [])
+    header, source = ledger.header, weights_of(folder, record)
+    better = itertools.takewhile(lambda other: other != record, in_order_of_choice(records, confirmed) if trial is None else [])
     if (only := next((other for other in better if exported_trial(target) == (other.number, other.score)), None)) is not None:
         say(f"trial {only.number}: {target} alone still holds its model: that is exported again")
         record, source = only, target
     with written_whole(target) as aside:
-<<<<<<< HEAD
-        shutil.copytree(weights_of(folder, record), aside)
-        for name in (MANIFEST, METRICS):
-=======
         shutil.copytree(source, aside)
-        for name in (MANIFEST, "metrics.json"):
->>>>>>> main
+        for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
         interval, claim = _confirmed(confirmed, record)
         findings = replace(_predict_and_check(aside, record), interval=interval, claim=claim)
