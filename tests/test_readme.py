@@ -64,3 +64,9 @@ def test_files_named_are_there() -> None:
         assert (ROOT / name).is_file(), name
     for name in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_scorecard_is_the_one_that_was_made() -> None:
+    rows = [line for line in (ROOT / "docs" / "scorecard.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert len(rows) > 20
+    assert "\n".join(rows) in README

@@ -174,6 +174,15 @@ class Storage:
         with _told(self.uri):
             return sorted(inner for inner in self._names(name) if self._is_file(self._path(name, inner, MANIFEST)))
 
+    def holds(self, name: str) -> bool:
+        """Whether a folder lies below a name.
+
+        Raises:
+            StorageError: the storage cannot be reached.
+        """
+        with _told(self.uri):
+            return any(True for _ in self._names(name))
+
     def problems_of(self, name: str) -> list[str]:
         """What is wrong with a folder, as far as names and sizes tell; nothing is fetched but its manifest.
 

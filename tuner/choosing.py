@@ -42,7 +42,7 @@ def choose(
     """
     if trial is not None:
         return _asked_for(folder, records, trial, storage)
-    for record in _in_order_of_choice(records, confirmed):
+    for record in in_order_of_choice(records, confirmed):
         if (there := _score_there(folder, record, storage)) != record.score:
             if there is None and storage is None and (unread := weights_of(folder, record) / METRICS).exists():
                 say(f"trial {record.number}: its weights are damaged ({unread}: cannot be read); the next best is exported")
@@ -53,7 +53,8 @@ def choose(
     raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
 
 
-def _in_order_of_choice(records: list[TrialRecord], confirmed: Confirmation | None) -> list[TrialRecord]:
+def in_order_of_choice(records: list[TrialRecord], confirmed: Confirmation | None) -> list[TrialRecord]:
+    """The trials that may be exported, the best choice first: trainings of what is confirmed, then the search's own ranking."""
     by_number = {record.number: record for record in records}
     again = [[by_number[number] for number in config.trainings] for config in (confirmed.configs if confirmed else ())]
     return [*(record for trainings in again for record in sorted(trainings, key=standing)), *rank(records)]

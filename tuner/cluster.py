@@ -55,7 +55,7 @@ def main() -> None:
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray up`")]) -> None:
     """Look at files for `ray up`: who could get in, and what they give away."""
-    from tuner.cluster_file import RULES, problems_of, read_cluster_file  # jsonschema: only where it is needed
+    from tuner.cluster_file import placeholders_in, problems_of, read_cluster_file, rules_for  # jsonschema, once it is needed
 
     problems = Problems()
     for file in files:
@@ -68,7 +68,10 @@ def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray 
             errors.print(problem)
         raise typer.Exit(EXIT_MISTAKE)
     for file in files:
-        typer.echo(f"{file}: nothing is wrong; looked at: {'; '.join(RULES)}")
+        tree = read_cluster_file(file)
+        typer.echo(f"{file}: nothing is wrong; looked at: {'; '.join(rules_for(tree))}")
+        if left := placeholders_in(tree):
+            typer.echo(f"{file}: not yours yet, and to be replaced before `ray up`: {', '.join(left)}")
 
 
 def num_slots(settings: SearchSettings, num_cpus: int, num_gpus: int) -> int:

@@ -21,6 +21,7 @@ TOKEN_PATH = "~/.ray/auth_token"
 _WIDEST_PREFIX = {4: 8, 6: 16}
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]*[0-9A-Fa-f:]/\d{1,3}\b")
 _DASHBOARD_HOST = re.compile(r"--dashboard-host[=\s]+[\"']?([^\s\"']+)")
+_PLACEHOLDER = re.compile(r"\b(?:ami|fs|sg|subnet|vpc)-0{8,17}\b")
 _PUBLISHED = re.compile(r"(?:-p|--publish)[=\s]*(?!127\.0\.0\.1:)\S*\b8265\b|--net(?:work)?[=\s]+host.*--dashboard-host")
 _CLOSED = re.compile(r"\bchmod\s+0?700\s+[\"']?([^\s\"';&|]+)")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1", "[::1]"}
@@ -163,6 +164,17 @@ RULES: dict[str, Callable[[Tree], Iterator[str]]] = {
     "AWS: security groups, IMDSv2, internal addresses": shuts_aws_off,
 }
 """What is looked at -> the rule."""
+
+
+def rules_for(tree: Tree) -> list[str]:
+    """What is looked at in a file for its provider."""
+    is_aws = _mapping(tree.get("provider")).get("type") == "aws"
+    return [what for what, rule in RULES.items() if is_aws or rule is not shuts_aws_off]
+
+
+def placeholders_in(tree: Tree) -> list[str]:
+    """AWS's names that are all zeros, each once: they stand in our own file for those of its user."""
+    return list(dict.fromkeys(name for _, text in _texts(tree) for name in _PLACEHOLDER.findall(text)))
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ trial starts from) are trained again with new seeds, as trials of the same ledge
 the search has seen.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,24 @@ def num_to_come(records: Sequence[TrialRecord], settings: SearchSettings, base: 
     if is_search_over(records, settings):
         return len(missing(records, settings, base))
     return max(0, num_trainings(settings, base) - (len(records) - len(searched(records))))
+
+
+def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, slots: int) -> float | None:
+    """What it takes to end the trials that run and then to confirm the best, by the reports so far; None before the first one.
+
+    Args:
+        records: all trials so far.
+        settings: of the search.
+        base: the config under every trial.
+        slots: trials at once.
+    """
+    reports = [report for record in records for report in record.reports]
+    examples = sum(record.budget_used for record in records)
+    if not examples:
+        return None
+    seconds = sum(float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0)) for report in reports)
+    full = seconds / examples * (base.budget_examples or 0)
+    return full * (1 + math.ceil(num_to_come(records, settings, base) / slots))
 
 
 def is_search_over(records: Sequence[TrialRecord], settings: SearchSettings) -> bool:

@@ -18,7 +18,7 @@ from trainables.parts import ConfigError
 from trainables.storage import StorageError, shown
 from tuner.console import visible
 from tuner.inspection import Finding, walk
-from tuner.kept_files import damaged, missing
+from tuner.kept_files import GOES_ON, damaged, missing
 from tuner.ledger import Ledger, problem_to_mend
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, READY, LedgerError, has_study
 from tuner.mirror_process import LOG_FILE, last_line, sync_command
@@ -26,7 +26,7 @@ from tuner.repair_plan import plan_repair
 from tuner.search_folder import TRIALS, is_live, resume_command, trial_folder
 from tuner.settings import SearchSettings
 from tuner.store_check import problems_of_store
-from tuner.stored_trials import search_place, stored_trial
+from tuner.stored_trials import problem_of_claim, search_place, stored_trial
 
 EXIT_HEALTHY, EXIT_TO_DO, EXIT_MISTAKE = 0, 1, 2
 _LEFTOVERS = (".aside-", ".replaced-", ".attempt.", ".record.json.", ".study.", ".settings.yaml.")
@@ -42,7 +42,7 @@ def examine(folder: Path) -> list[Finding]:
         LedgerError: no search stands there.
     """
     if not has_study(folder) and not (folder / BACKUP_FILE).exists():
-        raise LedgerError(f"{folder}: no search stands here (there is no {LEDGER_FILE})")
+        raise LedgerError(_no_search(folder))
     if strange := list(_strange(folder)):
         return strange
     checks: list[Callable[[Path], Iterator[Finding]]] = [
@@ -57,6 +57,14 @@ def examine(folder: Path) -> list[Finding]:
         _permissions,
     ]
     return [finding for check in checks for finding in check(folder)]
+
+
+def _no_search(folder: Path) -> str:
+    trials = folder / TRIALS
+    if not trials.is_dir():
+        return f"{folder}: no search stands here (there is no {LEDGER_FILE})"
+    hint = f"put a copy of either there, then: {resume_command(folder)}; {trials}/*/record.json hold what has come since"
+    return f"{folder}: neither {LEDGER_FILE} nor {BACKUP_FILE} stands here; {hint}"
 
 
 def _strange(folder: Path) -> Iterator[Finding]:
@@ -85,9 +93,9 @@ def _ledger(folder: Path) -> Iterator[Finding]:
         yield Finding(str(error), from_file if is_file else "start the database, or see ledger.json for where it is")
         return
     counts = Counter(record.state for record in records)
-    yield Finding(
-        f"ledger: {len(records)} trials ({', '.join(f'{n} {state}' for state, n in sorted(counts.items())) or 'none yet'})"
-    )
+    to_go_on = f"; to go on: {again}" if any(record.state == "interrupted" for record in records) else ""
+    states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none yet"
+    yield Finding(f"ledger: {len(records)} trials ({states}){to_go_on}")
     if is_file and not is_live(folder):
         repair = plan_repair(folder, ledger)
         yield from (Finding(f"trial {n}: the ledger lacks what {why} holds", again) for n, (_, why) in repair.trials.items())
@@ -118,20 +126,27 @@ def _stored(folder: Path) -> Iterator[Finding]:
     """What is stored away from the folder: whether it is there, with the sizes that it should have."""
     try:
         ledger = Ledger.read(folder)
-        header, numbers = ledger.header, [record.number for record in ledger.records()]
+        header, records = ledger.header, ledger.records(live=is_live(folder))
     except LedgerError:
         return  # told already
     uri = search_place(header, header.get("settings", {}).get("storage"))
     if uri is None:
         return
     try:
-        looks = [stored_trial(uri, number).look_over() for number in numbers]
+        problem = problem_of_claim(header, uri)
+        looks = {record.number: stored_trial(uri, record.number).look_over() for record in records}
     except StorageError as error:
         yield Finding(str(error), "see that it can be reached and written to; until then the search cannot go on")
         return
-    to_do = "nothing, the one before is used, or another trial exported (--trial N)"
-    yield from (Finding(problem, to_do) for _, problems in looks for problem in problems)
-    yield Finding(f"{shown(uri)}: {sum(num_good for num_good, _ in looks)} checkpoints and kept models, each with its files")
+    if problem:
+        yield Finding(problem, "see the table of docs/operations.md on storages; as it is the search cannot go on")
+    to_do = "it is passed over: the one before is used, or another trial exported (--trial N)"
+    yield from (Finding(wrong, to_do) for _, problems in looks.values() for wrong in problems)
+    for record in records:
+        if record.state in GOES_ON and record.reports and not looks[record.number][0]:
+            seen = f"trial {record.number}: {len(record.reports)} reports, but no good checkpoint is stored"
+            yield Finding(seen, "copy it there, if there is one; else the trial is trained again from its start")
+    yield Finding(f"{shown(uri)}: {sum(good for good, _ in looks.values())} checkpoints and kept models, each with its files")
 
 
 def _orphans(folder: Path) -> Iterator[Finding]:

@@ -90,12 +90,12 @@ def drive(
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held(folder_is_ours=True))
         writing.enter_context(noted(ledger))
+        storage = search_place(ledger.header, plan.settings.storage)
+        if storage is not None:  # who is refused has changed nothing
+            claim(ledger, storage)
         _set_up(ledger, folder, plan)
         if expected is not None:
             ledger.set_header(PLAN, dict(expected))
-        storage = search_place(ledger.header, plan.settings.storage)
-        if storage is not None:
-            claim(ledger, storage)
         stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)
@@ -231,6 +231,7 @@ def _search(
         plan.base,
         folder.resolve(),
         attributes=attributes,
+        slots=slots,
         storage=None if stored is None else stored.uri,
         listener=tell_all,
     )

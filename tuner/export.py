@@ -17,6 +17,7 @@ Exit codes: 0 done; 1 `--verify`: the score is another one; 2 a mistake in what 
 130 interrupted.
 """
 
+import itertools
 import shutil
 import stat
 from collections.abc import Callable
@@ -41,12 +42,12 @@ from trainables.stored_trial import METRICS
 from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder, verification
-from tuner.choosing import ExportError, choose, storage_of, weights_of
+from tuner.choosing import ExportError, choose, in_order_of_choice, storage_of, weights_of
 from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures, worst_errors
 from tuner.ensemble import export_ensemble, table
-from tuner.handover import problems_of_out, written_whole
+from tuner.handover import exported_trial, problems_of_out, written_whole
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.model_card import LUCKY, Findings, model_card
@@ -113,9 +114,13 @@ def export_best(
     if problems:
         raise ExportError(problems)
     target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
-    header = ledger.header
+    header, source = ledger.header, weights_of(folder, record)
+    better = itertools.takewhile(lambda other: other != record, in_order_of_choice(records, confirmed) if trial is None else [])
+    if (only := next((other for other in better if exported_trial(target) == (other.number, other.score)), None)) is not None:
+        say(f"trial {only.number}: {target} alone still holds its model: that is exported again")
+        record, source = only, target
     with written_whole(target) as aside:
-        shutil.copytree(weights_of(folder, record), aside)
+        shutil.copytree(source, aside)
         for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
         interval, claim = _confirmed(confirmed, record)

@@ -9,6 +9,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from trainables.files import cache_folder
+from trainables.plain_files import read_json
+from trainables.stored_trial import METRICS
 
 
 @contextlib.contextmanager
@@ -61,3 +63,12 @@ def problems_of_out(out: Path, what: str, *, needed: Collection[str], known: Col
         return []
     why = f"it holds {strange[0]}" if strange else f"it has no {missing[0]}"
     return [f"--out: {out} is not empty and not {what} ({why}); a folder that is new or empty must be given"]
+
+
+def exported_trial(best: Path) -> tuple[int, float] | None:
+    """Number and score of the trial whose model lies in the folder of an export; None where none does."""
+    try:
+        metrics = read_json(best / METRICS)
+        return int(metrics["trial"]), float(metrics["best_report"]["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

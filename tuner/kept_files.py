@@ -5,11 +5,12 @@ from pathlib import Path
 from shlex import quote
 
 from trainables.checkpoints import checkpoints, verify
+from tuner.handover import exported_trial
 from tuner.inspection import Finding, lasting
 from tuner.records import TrialRecord, rank
 from tuner.search_folder import BEST, TRIALS, trial_folder
 
-_GOES_ON, _ENDED = ("running", "interrupted"), ("complete", "stopped")
+GOES_ON, _ENDED = ("running", "interrupted"), ("complete", "stopped")
 
 
 def damaged(folder: Path) -> Iterator[Finding]:
@@ -38,22 +39,23 @@ def missing(folder: Path, read_records: Callable[[], list[TrialRecord]], keep_mo
 def _damage_of(kept: Path) -> list[Finding]:
     if not kept.is_dir() or not (problems := _problems_of(kept)):
         return []
-    others = "the one before is used, if there is one" if kept.name != BEST else "another trial can be exported (--trial N)"
-    return [Finding(problems[0], f"nothing, {others}; rm -r {quote(str(kept))} frees the room")]
+    before = "it is passed over: the one before is used, if there is one, else the trial is trained again from its start"
+    others = before if kept.name != BEST else "another trial can be exported (--trial N)"
+    return [Finding(problems[0], f"{others}; rm -r {quote(str(kept))} frees the room")]
 
 
 def _without_weights(folder: Path, records: list[TrialRecord], keep_models: int) -> Iterator[Finding]:
     for record in rank(record for record in records if record.state in _ENDED)[:keep_models]:
         if not (trial_folder(folder, record.number) / BEST).is_dir():
             seen = f"trial {record.number}: among the best {keep_models}, whose weights are kept, but has none"
-            yield Finding(
-                seen, "nothing brings them back, but training its config again; another trial can be exported (--trial N)"
-            )
+            gone = "nothing brings them back, but training its config again; another trial can be exported (--trial N)"
+            held = f"{folder / BEST} holds its model; keep a copy of that"
+            yield Finding(seen, held if exported_trial(folder / BEST) == (record.number, record.score) else gone)
 
 
 def _without_state(folder: Path, records: list[TrialRecord]) -> Iterator[Finding]:
     for record in records:
-        if record.state in _GOES_ON and record.reports:
+        if record.state in GOES_ON and record.reports:
             trial = trial_folder(folder, record.number)
             if not any(not _problems_of(kept) for kept in reversed(_checkpoints_of(trial))):
                 seen = f"trial {record.number}: {len(record.reports)} reports, but no good checkpoint"

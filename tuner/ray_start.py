@@ -33,9 +33,9 @@ class RayStart:
         return self.option("head") is not None
 
     def option(self, name: str) -> str | None:
-        """The value of an option; empty where it has none, None where it is not given."""
-        found = re.search(_OPTION.format(name) + r"(?=$|[\s\"')])", self.options)
-        return None if found is None else found[1] or ""
+        """The value of an option; empty where it has none, None where it is not given.  Given more often, the last one counts."""
+        found = re.findall(_OPTION.format(name) + r"(?=$|[\s\"')])", self.options)
+        return found[-1] if found else None
 
 
 def ray_starts(command: str) -> Iterator[RayStart]:

@@ -4,6 +4,8 @@ Ray's searcher and scheduler are two thin faces of it, so that the order of even
 ask -> ledger -> Ray starts it; report -> ledger -> decision -> tell -> ledger -> Ray stops it.
 """
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from trainables.halving import halved
 from tuner.audit import is_audited
-from tuner.confirm import config_of, is_confirmed, missing, num_to_come
+from tuner.confirm import config_of, is_confirmed, missing, num_to_come, seconds_needed
 from tuner.ledger import Ledger
 from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, searched
 from tuner.report_check import wrong_with
@@ -67,6 +69,7 @@ class Referee:
         ledger: open for writing; what it holds already is taken up: interrupted trials come first, rungs stand as they stood.
         settings, space, base: the search.
         folder: of the search, absolute; trials get `trials/<number>/` in it.
+        slots: trials at once.
         storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
         listener: called with "ask", "confirm", "requeue", "report", "audit", "halve" or "end" and the trial's record after each
@@ -86,13 +89,16 @@ class Referee:
         folder: Path,
         *,
         attributes: dict[str, Any],
+        slots: int = 1,
         storage: str | None = None,
         listener: Listener = lambda _event, _record: None,
     ) -> None:
         self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
         self._attributes = {**attributes, "seed": settings.seed}
         self._listener = listener
-        self._storage = storage
+        self._storage, self._slots = storage, slots
+        budget = settings.time_budget_seconds
+        self._until = math.inf if budget is None else time.monotonic() + budget
         self._teachers = TeacherRows(folder, ledger.records, storage)
         trials = searched(ledger.records())
         self.rungs = Rungs.from_records(trials, self.rung_reports, settings.reduction_factor)
@@ -162,12 +168,24 @@ class Referee:
         return ("requeue", self._unfinished.popleft()) if self._unfinished else None
 
     def _new_trial(self) -> tuple[str, TrialRecord] | None:
-        if self._num_asked >= self._settings.trials:
+        if self._num_asked >= self._settings.trials or self._has_to_confirm_now():
             return None
         record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
         self._num_asked += 1
         self._num_open += 1
         return "ask", record
+
+    def _has_to_confirm_now(self) -> bool:
+        """Whether what is left of the time budget is what the confirmation takes: then the search has the trials that it has.
+
+        The trials that were asked for and not begun come when the search is resumed.
+        """
+        if self._until < math.inf and is_confirmed(self._settings, self._base):
+            needed = seconds_needed(self._ledger.records(), self._settings, self._base, self._slots)
+            if needed is not None and time.monotonic() + needed > self._until:
+                self._settings = self._settings.model_copy(update={"trials": max(1, self._num_asked)})
+                self._to_confirm = None
+        return self._num_asked >= self._settings.trials
 
     @property
     def _is_undecided(self) -> bool:

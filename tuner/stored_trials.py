@@ -10,6 +10,7 @@ import contextlib
 import re
 import secrets
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def check_storage(text: str) -> str:
         storage.write(probe, b"tritune")
         seen = storage.read(probe)
         storage.delete(probe)
-    except (StorageError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError([f"--storage: {error}"]) from None
     if seen != b"tritune":
         raise ConfigError([f"--storage: {shown(uri)}: what is written there cannot be read back"])
@@ -82,22 +83,35 @@ def claim(ledger: "Ledger", storage: str) -> None:
     Raises:
         ConfigError: somebody else has gone on with it, nothing of the search is there, or it cannot be reached.
     """
-    header, place = ledger.header, Storage(storage)
-    known = {header[key] for key in (CLAIM, NEXT_CLAIM) if key in header}
+    place = Storage(storage)
     try:
-        there = (place.read(_CLAIM_FILE) or b"").decode("utf-8", errors="replace")
-        if known and not there:
-            raise ConfigError([f"--storage: nothing of this search stands in {shown(storage)}; copy there first what was stored"])
-        if there and there not in known:
-            raise ConfigError(
-                [f"--storage: a copy of this search has gone on with {shown(storage)}; give this one a storage of its own"]
-            )
+        if problem := problem_of_claim(ledger.header, storage):
+            raise ConfigError([f"--storage: {problem}"])
         new = secrets.token_hex(16)
         ledger.set_header(NEXT_CLAIM, new)
         place.write(_CLAIM_FILE, new.encode())
         ledger.set_header(CLAIM, new)
     except StorageError as error:
         raise ConfigError([f"--storage: {error}"]) from None
+
+
+def problem_of_claim(header: Mapping[str, object], storage: str) -> str:
+    """Why a search may not go on with its place in a storage, in a sentence; empty: it may.
+
+    Where its claim alone is gone from there, nobody else has gone on with it: whoever does writes one.
+
+    Raises:
+        StorageError: it cannot be reached.
+    """
+    known, place = {header[key] for key in (CLAIM, NEXT_CLAIM) if key in header}, Storage(storage)
+    there = (place.read(_CLAIM_FILE) or b"").decode("utf-8", errors="replace")
+    if known and not there and not place.holds(TRIALS):
+        lost = "if that is lost for good, its models are, too, and a new search begins anew"
+        return f"nothing of this search stands in {shown(storage)}; copy there first what was stored ({lost})"
+    if there and there not in known:
+        other = f"the search that this folder was copied from, or to, has gone on with {shown(storage)}"
+        return f"{other}, which is ahead of this ledger: go on with the other, or copy its folder and its storage at one time"
+    return ""
 
 
 class StoredTrials:

@@ -1,5 +1,6 @@
 """The scorecard: one row a fault, as figures first, then as a table."""
 
+import datetime
 import json
 import statistics
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tuner.lineage import describe_code_and_machine
 
 HEADINGS = ("row", "what is done", "runs", "failures", "recovered in s, median", "worst", "intervals redone, median", "worst")
 
@@ -58,16 +61,38 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, *([""] if failures or notes else []), *failures, *notes, ""])
 
 
+def heading() -> str:
+    """What one must know to read the table: where it comes from, and what its columns are."""
+    made = describe_code_and_machine()
+    commit, hardware = (made["git_commit"] or "without a commit")[:12], made["hardware"]
+    machine = f"{hardware['num_cpus']} cores, {hardware['cpu']}, {hardware['memory_gib']} GiB"
+    return f"""# Faults: the scorecard
+
+Made by `make test-faults` on {datetime.date.today()}, commit {commit}, {machine}.
+A search there is a few trials of a tiny encoder, so that the seconds are those of starts, ends and waits. After each run the
+ledger is looked at: every acknowledged event once, none invented, as many trials as were asked for. *Recovered* is in seconds,
+from and to what the row's title says; *intervals redone* is what live trials trained a second time, in intervals between two
+reports.
+"""
+
+
 def write(rows: Sequence[Row], stem: Path) -> None:
     """Writes `STEM.md` and `STEM.json`."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+    stem.with_suffix(".md").write_text(f"{heading()}\n{markdown(rows)}", encoding="utf-8")
     tree = [row.__dict__ for row in _in_order(rows)]
     stem.with_suffix(".json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row.number)
+    """By number; those of one number and title are one."""
+    together: dict[tuple[int, str], Row] = {}
+    for row in rows:
+        one = together.setdefault((row.number, row.title), Row(row.number, row.title, row.recovered))
+        one.runs += row.runs
+        for what in ("failures", "recover_seconds", "redone_intervals", "notes"):
+            getattr(one, what).extend(getattr(row, what))
+    return sorted(together.values(), key=lambda row: row.number)
 
 
 def _middle_and_worst(figures: Sequence[float], form: str) -> tuple[str, str]:

@@ -43,6 +43,24 @@ def test_scorecard_says_failures_and_figures(tmp_path: Path) -> None:
     assert [row["number"] for row in json.loads((tmp_path / "card.json").read_text())] == [1, 4]
 
 
+def test_rows_of_one_number_and_title_are_one(tmp_path: Path) -> None:
+    rows = [
+        Row(16, "clock", runs=3, recover_seconds=[1.0]),
+        Row(16, "clock", runs=2, failures=["x"], recover_seconds=[3.0]),
+        Row(16, "other"),
+    ]
+    assert "| 16 | clock | 5 | 1 | 2.0 | 3.0 |  |  |" in markdown(rows)
+    assert markdown(rows).count("| 16 |") == 2
+    assert [row.runs for row in rows] == [3, 2, 0]
+
+
+def test_a_written_card_says_where_it_comes_from(tmp_path: Path) -> None:
+    write([Row(4, "workers", runs=2)], tmp_path / "card")
+    text = (tmp_path / "card.md").read_text()
+    assert text.startswith("# Faults: the scorecard\n\nMade by `make test-faults` on ")
+    assert " cores, " in text and text.endswith(markdown([Row(4, "workers", runs=2)]))
+
+
 def test_a_row_reaches_the_scorecard(row: Callable[..., Row], pytestconfig: pytest.Config) -> None:
     made = row(99, "a row of this test")
     rows = next(value for value in pytestconfig.stash._storage.values() if isinstance(value, list) and made in value)

@@ -1,5 +1,6 @@
 import copy
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.parts import ConfigError
-from tuner.cluster_file import RULES, problems_of, rays_schema, read_cluster_file
+from tuner.cluster_file import RULES, placeholders_in, problems_of, rays_schema, read_cluster_file, rules_for
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["cluster.yaml", "cluster.onprem.yaml"]
@@ -44,8 +45,9 @@ def test_a_shipped_file_fits_rays_schema_and_breaks_no_rule(name: str) -> None:
 def test_the_command_says_what_was_looked_at() -> None:
     done = check(*FILES)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == FILES
-    assert all(what in line for line in done.stdout.splitlines() for what in RULES)
+    told = [line for line in done.stdout.splitlines() if "looked at" in line]
+    assert [line.partition(":")[0] for line in told] == FILES
+    assert all(what in line for line, name in zip(told, FILES, strict=True) for what in rules_for(shipped(name)))
 
 
 def put(tree: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
@@ -110,6 +112,7 @@ BROKEN_IN_BOTH: list[tuple[tuple[Any, ...], Any, list[str]]] = [
     ((WORKER, 1), "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/x/t ray start", ["must bring the token to /x/t"]),
     ((HEAD, 1), START + " --dashboard-host=0.0.0.0", [f"{HEAD}.1: --dashboard-host must be 127.0.0.1, but got 0.0.0.0"]),
     ((HEAD, 1), START + " --dashboard-host ::", ["--dashboard-host must be 127.0.0.1, but got ::"]),
+    ((HEAD, 1), f"{START} --include-dashboard=true", [f"{HEAD}.1: `ray start --head` must have --include-dashboard=false"]),
     ((HEAD, 1), "RAY_AUTH_MODE=token ray start --head", [f"{HEAD}.1: `ray start --head` must have --include-dashboard=false"]),
     (("docker",), {"run_options": ["-p 8265:8265"]}, ["docker.run_options.0", "8265 must not be published"]),
 ]
@@ -280,3 +283,14 @@ def test_what_a_file_brings_to_the_nodes_is_there(name: str) -> None:
     assert all((ROOT / local).exists() for local in mounts.values())
     packages = {path.parent.name for path in ROOT.glob("*/py.typed")}
     assert packages <= {os.path.basename(remote) for remote in mounts}
+
+
+@pytest.mark.parametrize(("name", "is_aws"), [("cluster.yaml", True), ("cluster.onprem.yaml", False)])
+def test_what_is_still_to_be_replaced_is_named_and_no_rule_of_another_provider(name: str, is_aws: bool) -> None:
+    tree = read_cluster_file(ROOT / name)
+    assert (len(rules_for(tree)) == len(RULES)) == is_aws
+    left = placeholders_in(tree)
+    assert bool(left) == is_aws
+    assert len(left) == len(set(left)) and all(re.fullmatch(r"(ami|fs|sg|subnet)-0+", each) for each in left)
+    assert placeholders_in({"ImageId": "ami-0123456789abcdef0", "Subnet": "subnet-00000000f"}) == []
+    assert ("not yours yet, and to be replaced before `ray up`: " in check(name).stdout) == is_aws

@@ -11,6 +11,7 @@ from tests.tuner.conftest import Toy
 from tests.tuner.played_search import by_config, drive, outcome
 from trainables.outcomes import Outcome
 from trainables.tasks import CS224N
+from tuner import referee
 from tuner.confirm import (
     Confirmation,
     best_trials,
@@ -21,6 +22,7 @@ from tuner.confirm import (
     missing,
     num_to_come,
     num_trainings,
+    seconds_needed,
 )
 from tuner.ledger import Ledger
 from tuner.records import Confirms, TrialRecord, rank, searched
@@ -235,3 +237,30 @@ def test_seeds_of_other_searches_are_others(toy: Any, tmp_path: Path) -> None:
         for seed in (0, 1)
     }
     assert len(drawn) == 18
+
+
+def test_a_time_budget_leaves_time_to_confirm(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy's reports take two seconds each, six a trial: four trainings, two at a time, and the tail of what runs are 18."""
+    now = [0.0]
+    monkeypatch.setattr(referee.time, "monotonic", lambda: now[0])
+    ledger = toy.new_ledger(tmp_path / "s")
+
+    def tick(event: str, _record: TrialRecord) -> None:
+        now[0] += 1.0 if event == "report" else 0.0  # two at a time
+
+    changes = {**CHANGES, "trials": 50, "confirm": 1, "concurrency": 2, "time_budget_seconds": 60.0}
+    drive(toy, ledger, by_seed, tick, **changes)
+    records = ledger.records()
+    assert 4 <= len(searched(records)) < 20
+    assert now[0] <= 60
+    found = confirmation(records, toy.settings(**changes), toy.base, CS224N)
+    assert found.winner is not None and found.num_to_come == 0
+    drive(toy, ledger, by_seed, **{**changes, "trials": 20, "time_budget_seconds": None})  # resumed, the others follow
+    assert len(searched(ledger.records())) == 20
+
+
+def test_what_a_confirmation_takes_is_told_by_the_reports_so_far(toy: Any, tmp_path: Path) -> None:
+    records, settings = search(toy, tmp_path / "s")[0].records()[:5], toy.settings(**CHANGES)
+    assert seconds_needed(records, settings, toy.base, 2) == pytest.approx(6.0 * (1 + 3))
+    assert seconds_needed(records, settings, toy.base, 4) == pytest.approx(6.0 * (1 + 2))
+    assert seconds_needed([replace(r, reports=()) for r in records], settings, toy.base, 2) is None

@@ -270,6 +270,25 @@ def test_weights_whose_metrics_cannot_be_read_are_passed_over_by_name(search: Pa
     assert said.startswith(f"trial {best.number}: its weights are damaged ({metrics}: cannot be read); the next best is exported")
 
 
+@pytest.mark.parametrize("loss", ["gone", "damaged"])
+def test_the_only_copy_of_the_best_is_not_written_over(search: Path, loss: str) -> None:
+    best, record = export_best(search)
+    before, kept = contents(best), search_folder.trial_folder(search, record.number) / "best"
+    if loss == "gone":
+        shutil.rmtree(kept)
+    else:
+        (kept / "metrics.json").write_bytes(b"")
+    code, said, _ = run(search)
+    assert code == 0
+    assert f"trial {record.number}: {best} alone still holds its model: that is exported again\n" in said
+    assert {name: content for name, content in contents(best).items() if name.endswith(".safetensors")} == {
+        name: content for name, content in before.items() if name.endswith(".safetensors")
+    }
+    assert trial_in(best) == record.number
+    (best / "metrics.json").write_text('{"trial": 99}')
+    assert run(search)[0] == 0 and trial_in(best) == 1 - record.number
+
+
 @pytest.fixture
 def stored(finished: Path, tmp_path: Path) -> tuple[Path, Storage]:
     """The search with its weights in a storage instead of its folder."""
@@ -300,6 +319,7 @@ def test_a_stored_model_that_is_damaged_or_gone_is_passed_over_and_told(stored: 
     folder, storage = stored
     winner = export_best(folder)[1].number
     shutil.rmtree(search_folder.trial_folder(folder, winner))
+    shutil.rmtree(folder / "best")
     storage.write(f"trials/{winner:04d}/best/report-0003/heads.safetensors", b"")
     lines: list[str] = []
     assert export_best(folder, say=lines.append)[1].number == 1 - winner

@@ -37,9 +37,18 @@ def test_of_a_search_and_its_copy_the_first_goes_on(toy: Any, tmp_path: Path, pl
     claim(ledger, place)
     copy = copied(tmp_path / "search", tmp_path / "copy")
     claim(copy, place)
-    with pytest.raises(ConfigError, match="a copy of this search has gone on with"):
+    with pytest.raises(ConfigError, match=r"was copied from, or to, has gone on with .*, which is ahead"):
         claim(ledger, place)
     claim(copy, place)
+
+
+def test_where_the_claim_alone_is_gone_it_is_written_again(toy: Any, tmp_path: Path, place: str) -> None:
+    ledger = toy.new_ledger(tmp_path / "search")
+    claim(ledger, place)
+    Storage(place).write("trials/0000/log.txt", b"report 1")
+    Storage(place).delete("claim")
+    claim(ledger, place)
+    assert Storage(place).read("claim") == ledger.header["storage_claim"].encode()
 
 
 def test_a_search_whose_place_is_empty_does_not_begin_again(toy: Any, tmp_path: Path, place: str) -> None:
