@@ -213,9 +213,10 @@ def test_yaml_is_read_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("tuner.search", {"torch", "ray", "mlflow", "transformers", "scipy"}),
+        ("tuner.search", {"torch", "ray", "mlflow", "transformers", "scipy", "plotly"}),
         ("tuner.referee", {"torch", "ray", "mlflow"}),
-        ("reports.leaderboard", {"torch", "ray", "mlflow", "scipy"}),
+        ("reports.leaderboard", {"torch", "ray", "mlflow", "scipy", "plotly"}),
+        ("reports.build", {"torch", "ray", "mlflow", "transformers"}),
         ("trainables.inputs", {"torch", "ray", "optuna", "transformers"}),
         ("trainables.trainer", {"ray", "optuna", "mlflow", "transformers"}),
         ("trainables.trainable", {"torch", "optuna", "mlflow"}),
