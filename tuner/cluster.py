@@ -57,18 +57,18 @@ def check(files: Annotated[list[Path], typer.Argument(help="YAML files for `ray 
     """Look at files for `ray up`: who could get in, and what they give away."""
     from tuner.cluster_file import placeholders_in, problems_of, read_cluster_file, rules_for  # jsonschema, once it is needed
 
-    problems = Problems()
+    problems, trees = Problems(), {}
     for file in files:
         tree = problems.attempt(lambda file=file: read_cluster_file(file))  # type: ignore[misc]
         if tree is not None:
+            trees[file] = tree
             problems.add(*(f"{file}: {problem}" for problem in problems_of(tree)))
     if problems:
         errors = errors_console()
         for problem in problems.sentences:
             errors.print(problem)
         raise typer.Exit(EXIT_MISTAKE)
-    for file in files:
-        tree = read_cluster_file(file)
+    for file, tree in trees.items():
         typer.echo(f"{file}: nothing is wrong; looked at: {'; '.join(rules_for(tree))}")
         if left := placeholders_in(tree):
             typer.echo(f"{file}: not yours yet, and to be replaced before `ray up`: {', '.join(left)}")

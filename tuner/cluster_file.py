@@ -134,9 +134,9 @@ def shows_no_dashboard(tree: Tree) -> Iterator[str]:
 
 def shuts_aws_off(tree: Tree) -> Iterator[str]:
     """Machines on AWS that the world reaches, or that hand their role's keys to whoever makes them fetch a page."""
-    provider = tree.get("provider")
-    if not isinstance(provider, dict) or provider.get("type") != "aws":
+    if not _is_on_aws(tree):
         return
+    provider = tree["provider"]
     if provider.get("use_internal_ips") is not True:
         yield f"provider.use_internal_ips: must be true, but got {provider.get('use_internal_ips')!r}"
     node_types = tree.get("available_node_types")
@@ -168,8 +168,11 @@ RULES: dict[str, Callable[[Tree], Iterator[str]]] = {
 
 def rules_for(tree: Tree) -> list[str]:
     """What is looked at in a file for its provider."""
-    is_aws = _mapping(tree.get("provider")).get("type") == "aws"
-    return [what for what, rule in RULES.items() if is_aws or rule is not shuts_aws_off]
+    return [what for what, rule in RULES.items() if rule is not shuts_aws_off or _is_on_aws(tree)]
+
+
+def _is_on_aws(tree: Tree) -> bool:
+    return _mapping(tree.get("provider")).get("type") == "aws"
 
 
 def placeholders_in(tree: Tree) -> list[str]:

@@ -100,9 +100,9 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                 )
                 records = ledger.records()
                 num_left, has_score = _num_unfinished(records, plan), bool(rank(records))
-                if not interrupted and not quiet:
-                    _announce_export(console, num_left)
                 if not interrupted:
+                    if not quiet:
+                        _announce_export(console, num_left)
                     with interrupts.noted():
                         import_libraries()
                     interrupts.check()

@@ -91,8 +91,8 @@ class Watchdog(Callback):  # type: ignore[misc]  # ray has no types
 
     def on_trial_result(self, trial: Any, **_info: Any) -> None:
         """Tune's hook: a report has come.  A look that is under way goes on: it may have set a stopped process going."""
-        watched = self._watched.setdefault(_key(trial), _Watched(alive=0.0))
-        watched.alive = time.monotonic()
+        now = time.monotonic()
+        self._watched.setdefault(_key(trial), _Watched(alive=now)).alive = now
 
     def _watch(self, trial: Any, watched: _Watched, now: float) -> None:
         if watched.look is not None:

@@ -145,11 +145,15 @@ def test_a_look_that_waited_for_its_machine_blames_no_trial(scene: Scene, monkey
     assert scene.step(1)[0][:4] == ("end", 0, "failed", "hung")
 
 
-def test_a_report_during_the_look_acquits_a_slow_trial(scene: Scene) -> None:
+def report_during_a_look(scene: Scene) -> None:
     scene.step(0)
     scene.step(101)
     scene.now += 1
     scene.dog.on_trial_result(trial=scene.trial)
+
+
+def test_a_report_during_the_look_acquits_a_slow_trial(scene: Scene) -> None:
+    report_during_a_look(scene)
     scene.finding = Finding(silent_seconds=102.0, state="running")
     assert scene.step(1) == []
     assert scene.step(90) == []
@@ -158,9 +162,6 @@ def test_a_report_during_the_look_acquits_a_slow_trial(scene: Scene) -> None:
 
 def test_a_stopped_trial_is_ended_though_the_look_set_it_going(scene: Scene) -> None:
     """To say where it stands it has to run for a moment, and small trials report within that."""
-    scene.step(0)
-    scene.step(101)
-    scene.now += 1
-    scene.dog.on_trial_result(trial=scene.trial)
+    report_during_a_look(scene)
     scene.finding = Finding(silent_seconds=102.0, state="stopped")
     assert scene.step(1)[0][:4] == ("end", 0, "failed", "hung")
