@@ -2,22 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-DEBIAN := postgresql strace openssh-server openssh-client rsync iproute2
+DEBIAN := postgresql strace openssh-server openssh-client rsync iproute2 chromium
 AUDIT_INSTALLED := .venv-audit/.installed
 # A worker that crashes is not begun anew: xdist 3.8 waits for ever for such a one (its issue 1378).
 TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: help debian install search test test-slow test-cluster test-faults test-faults-quick bench check audit sbom lock format clean
+.PHONY: help debian install search test test-slow test-ui test-cluster test-faults test-faults-quick bench check audit sbom lock format clean
 
 help:
 	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
+	@echo "make test-ui    a search in MLflow's pages, looked at in Debian's chromium (ARGS='--screenshot docs/mlflow-compare.png')"
 	@echo "make test-cluster  three hosts of namespaces, ray up to ray down (root; three minutes)"
 	@echo "make test-faults        the scorecard: what is killed or damaged loses nothing, what is foreign opens nothing (over an hour); docs/scorecard.md is written anew"
 	@echo "make test-faults-quick  a few runs of each of its rows"
 	@echo "make bench      our trainer, whole search and worker beside others' (ARGS='--only search', '--data DIR'; about twenty minutes)"
-	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace); as root; they are skipped without"
+	@echo "make debian     what some tests need of Debian (PostgreSQL, SSH, rsync, iproute2, strace, chromium); as root; they are skipped without"
 	@echo "make check      ruff, mypy, import-linter"
 	@echo "make audit      pinned packages beside known advisories (ARGS='--advisories DIR': OSV files instead of PyPI); fails where it cannot look"
 	@echo "make sbom       sbom.cdx.json: what is installed, as CycloneDX"
@@ -45,6 +46,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TWO_WORKERS) --runslow $(ARGS)
+
+test-ui: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/end_to_end --runui -m ui -rs $(ARGS)
 
 test-cluster: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster --runcluster -rs $(ARGS)

@@ -33,6 +33,8 @@ class OurSearch:
             "--reduction-factor": w.reduction_factor,
             "--seed": w.seed,
             "--concurrency": w.concurrency,
+            "--audit-share": 0,
+            "--confirm": 0,
             "--out": folder / _SEARCH,
             "--tracking-uri": f"sqlite:///{folder / 'mlflow.db'}",
         }

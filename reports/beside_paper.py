@@ -16,12 +16,12 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from reports.tables import Column, align, draw
 from search_spaces.study import ROW, Study, StudySpace, parse_space
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
 from tuner.records import TrialRecord
 from tuner.search_folder import is_live
+from tuner.tables import Column, align, draw
 
 OVERALL = "overall"
 _NO_DEPARTURE = ("budget_examples", "num_reports", "early_dev_share", "num_threads", "data.source")

@@ -1,7 +1,7 @@
 """`python -m reports.leaderboard DIR`: which trial leads, what it was, what it cost; read from the ledger alone.
 
 A trial with its full budget always stands above one without, because scores at different budgets do not compare.  Inside each
-group the score decides.  `build_leaderboard` computes the numbers, `render` and `plain` draw them.
+group the score decides.  `build_leaderboard` computes the numbers, `render`, `plain` and `markdown` draw them.
 """
 
 import json
@@ -18,16 +18,18 @@ from rich.text import Text
 
 from reports import beside_paper as paper
 from reports.beside_paper import BesidePaper, read_beside_paper
-from reports.tables import Column, align, draw, lay_out
+from reports.confirmed import ConfirmedTable, columns, confirmed_table
 from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
 from trainables.tasks import CS224N, TaskSet
+from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import SteadyConsole, visible, visible_lines
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
-from tuner.records import TrialRecord, standing
+from tuner.records import TrialRecord, searched, standing
 from tuner.search_folder import is_live
+from tuner.tables import Column, align, as_markdown, draw, lay_out
 
 RANKING = "Ranked by score: first the trials with their full budget, then the others; failed ones have no rank."
 _VAGUE_NAMES = frozenset({"enabled", "kind", "name", "weights"})
@@ -75,7 +77,11 @@ class Leaderboard:
         rows: one a trial.
         full_budget: training examples of a whole trial; None where nothing tells it, or where a study's rows differ.
         counts: trials by state.
-        best: what the sampler chose for the first of the ranking; empty where no trial has a rank.
+        best: what the sampler chose for the winner: the best that is confirmed, else the first of the ranking; empty where no
+            trial has a rank.
+        best_trial: its number; None where no trial has a rank, or where the config that all start from has won.
+        confirmed: what the best came to when they were trained again; None where the search does not do so.
+        confirm_share: of dev, that is kept for that and that no score in `rows` is of.
     """
 
     tasks: tuple[str, ...]
@@ -84,21 +90,46 @@ class Leaderboard:
     full_budget: int | None
     counts: dict[str, int]
     best: Assignment
+    best_trial: int | None = None
+    confirmed: ConfirmedTable | None = None
+    confirm_share: float = 0.0
 
 
-def build_leaderboard(records: Sequence[TrialRecord], full_budget: int | None, tasks: TaskSet = CS224N) -> Leaderboard:
+def build_leaderboard(
+    records: Sequence[TrialRecord],
+    full_budget: int | None,
+    tasks: TaskSet = CS224N,
+    *,
+    confirmation: Confirmation | None = None,
+    confirm_share: float = 0.0,
+) -> Leaderboard:
     """The leaderboard of some trials, as numbers.
 
     Args:
         records: the trials, in any order.
         full_budget: training examples of a whole trial; None where it is not known.
         tasks: that the trials are about.
+        confirmation: of the search; None: it confirms nothing.
+        confirm_share: of dev, kept for that.
     """
-    ordered = sorted(records, key=standing)
-    paths = varying_paths([record.assignment for record in records])
+    trials = searched(records)
+    ordered = sorted(trials, key=standing)
     rows = tuple(_row(record, rank, full_budget, tasks) for rank, record in enumerate(ordered, start=1))
-    best = ordered[0].assignment if rows and rows[0].rank == 1 else {}
-    return Leaderboard(tasks.names, paths, rows, full_budget, dict(Counter(record.state for record in records)), dict(best))
+    leader = ordered[0] if rows and rows[0].rank == 1 else None
+    if confirmation is not None and confirmation.winner is not None:
+        trial = confirmation.winner.trial
+        leader = None if trial is None else next(record for record in trials if record.number == trial)
+    return Leaderboard(
+        tasks=tasks.names,
+        paths=varying_paths([record.assignment for record in trials]),
+        rows=rows,
+        full_budget=full_budget,
+        counts=dict(Counter(record.state for record in trials)),
+        best=dict(leader.assignment) if leader else {},
+        best_trial=leader.number if leader else None,
+        confirmed=None if confirmation is None else confirmed_table(confirmation),
+        confirm_share=confirm_share,
+    )
 
 
 def varying_paths(assignments: Iterable[Assignment]) -> tuple[str, ...]:
@@ -154,28 +185,43 @@ def read_leaderboard(folder: Path, *, live: bool | None = None) -> Leaderboard:
         LedgerError: no search there, or none that can be read.
     """
     ledger = Ledger.read(folder)
-    header, records = ledger.header, ledger.records(live=is_live(folder) if live is None else live)
-    return build_leaderboard(records, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
+    return leaderboard_of(ledger.header, ledger.records(live=is_live(folder) if live is None else live))
+
+
+def leaderboard_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Leaderboard:
+    """The leaderboard of a search, by its ledger's header and records."""
+    full_budget, base = full_budget_examples(header, records), header.get("base") or {}
+    share = float((base.get("data") or {}).get("confirm_share") or 0.0)
+    confirmation = confirmation_of(header, records) if share and header["settings"].get("confirm") else None
+    return build_leaderboard(records, full_budget, tasks_of(base), confirmation=confirmation, confirm_share=share)
 
 
 def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> RenderableType:
     """The leaderboard for a terminal `width` columns wide: what does not fit beside the scores follows in further tables."""
     rows = leaderboard.rows[:top]
-    fixed, varying = _fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
+    fixed, varying = fixed_columns(leaderboard.tasks, rows), _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
     blocks = lay_out(fixed, varying, width)
     styles = ["bold green" if row.rank == 1 else _STYLES[row.state] for row in rows]
     parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
+    if leaderboard.confirmed is not None and leaderboard.confirmed.rows:
+        of_configs = ["bold green", *[""] * (len(leaderboard.confirmed.rows) - 1)]
+        parts += [part for block in lay_out(columns(leaderboard.confirmed), [], width) for part in (draw(block, of_configs), "")]
     return Group(*parts, *(Text.from_markup(line) for line in _footer(leaderboard, len(rows))))
 
 
 def plain(leaderboard: Leaderboard, top: int | None = None) -> str:
     """The leaderboard as aligned text, all columns side by side, no spaces inside a cell."""
     rows = leaderboard.rows[:top]
-    columns = _fixed_columns(leaderboard.tasks, rows, separator=":") + _varying_columns(
-        leaderboard.paths, rows, leaderboard.tasks
-    )
+    trials = fixed_columns(leaderboard.tasks, rows, separator=":")
+    trials += _varying_columns(leaderboard.paths, rows, leaderboard.tasks)
     footer = [Text.from_markup(line).plain for line in _footer(leaderboard, len(rows))]
-    return "\n".join([*align(columns), "", *footer])
+    again = [*align(columns(leaderboard.confirmed)), ""] if leaderboard.confirmed and leaderboard.confirmed.rows else []
+    return "\n".join([*align(trials), "", *again, *footer])
+
+
+def markdown(leaderboard: Leaderboard) -> str:
+    """The scores of a leaderboard as a table in Markdown, without what varies: that may be dozens of columns."""
+    return "\n".join(as_markdown(fixed_columns(leaderboard.tasks, leaderboard.rows)))
 
 
 def print_leaderboard(folder: Path, console: Console, top: int | None = None, *, live: bool | None = None) -> None:
@@ -205,7 +251,8 @@ def _row(record: TrialRecord, rank: int, full_budget: int | None, tasks: TaskSet
     )
 
 
-def _fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+def fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ": ") -> list[Column]:
+    """What stands in the table whatever varies: rank, scores, budget, ending, seconds."""
     budgets = tuple(f"{r.budget_share:.0%}" if r.budget_share is not None else str(r.budget_examples) for r in rows)
     states = tuple(f"{row.state}{separator}{row.reason}" if row.reason else row.state for row in rows)
     metrics = [Column(task, tuple(_fixed_point(row.metrics[task]) for row in rows)) for task in tasks]
@@ -242,10 +289,15 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
         lines.append(
             f"[dim]Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.[/dim]"
         )
+    if leaderboard.confirm_share:
+        lines.append(f"[dim]Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept to confirm.[/dim]")
+    if leaderboard.confirmed is not None:
+        claim = leaderboard.confirmed.claim
+        lines += ["", *map(escape, map(visible, [*leaderboard.confirmed.left_out, claim[0].upper() + claim[1:] + "."]))]
     if leaderboard.best:
-        first = leaderboard.rows[0]
-        so_far = "" if first.state == "complete" else " so far, without its full budget"
-        lines += ["", f"[bold]Best config{so_far}[/bold] (trial {first.trial}):"]
+        state = next(row.state for row in leaderboard.rows if row.trial == leaderboard.best_trial)
+        so_far = "" if state == "complete" else " so far, without its full budget"
+        lines += ["", f"[bold]Best config{so_far}[/bold] (trial {leaderboard.best_trial}):"]
         chosen = ((path, json.dumps(v) if isinstance(v, bool) else v) for path, v in leaderboard.best.items())
         lines += [escape(visible(f"  {path}={value}")) for path, value in chosen]
     return lines

@@ -83,7 +83,7 @@ class Space:
         """One point: `suggest(name, domain)` is asked for each dimension that plays a part, in order."""
         tree, point = base.to_tree(), Assignment()
         for dimension in self.dimensions:
-            if _is_active(dimension, point, tree):
+            if is_active(dimension, point, tree):
                 point[dimension.path] = suggest(dimension.name, dimension.domain)
         return point
 
@@ -94,7 +94,7 @@ class Space:
         def grow(point: Assignment, rest: tuple[Dimension, ...]) -> Iterator[Assignment]:
             if not rest:
                 yield point
-            elif _is_active(rest[0], point, tree):
+            elif is_active(rest[0], point, tree):
                 for value in rest[0].domain.grid(num_points):
                     yield from grow({**point, rest[0].path: value}, rest[1:])
             else:
@@ -116,7 +116,7 @@ class Space:
         tree = base.to_tree()
         for dimension in self.dimensions:
             value = given.get(dimension.path)
-            if value is not None and dimension.domain.contains(value) and _is_active(dimension, point, tree):
+            if value is not None and dimension.domain.contains(value) and is_active(dimension, point, tree):
                 start[dimension.name] = point[dimension.path] = value
         return start
 
@@ -296,7 +296,7 @@ def _exclude_each_other(one: Dimension, other: Dimension) -> bool:
     return any(not set(one.when[path]) & set(other.when[path]) for path in shared)
 
 
-def _is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:
+def is_active(dimension: Dimension, point: Assignment, tree: dict[str, Any]) -> bool:
     """True where each condition is met, by the point where it has the path, else by the config under it."""
     return all(
         value in values

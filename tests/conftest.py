@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the tests that take minutes, too")
     parser.addoption("--runfaults", choices=["quick", "full"], help="run the scorecard's rows, too: a few runs of each, or all")
     parser.addoption("--scorecard", metavar="STEM", help="write what came of the scorecard's rows to STEM.md and STEM.json")
+    parser.addoption("--runui", action="store_true", help="run the tests that look at MLflow's pages in a browser, too")
+    parser.addoption("--screenshot", metavar="FILE", help="where such a test puts its picture of MLflow's Compare page")
     parser.addoption("--runcluster", action="store_true", help="run the tests on three hosts made of namespaces (root), too")
 
 
@@ -36,6 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "slow": "takes minutes; run with --runslow",
         "faults": "takes minutes; run with --runfaults",
         "cluster": "makes three hosts; run with --runcluster",
+        "ui": "starts a browser and takes a minute; run with --runui",
     }.items():
         for item in items:
             if item.get_closest_marker(marker) and not config.getoption(f"--run{marker}"):  # keywords hold the folder's name, too

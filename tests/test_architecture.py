@@ -25,7 +25,9 @@ OWNERS = {
         "tuner/watchdog.py",
     },
     "mlflow": {"tuner/tracking.py"},
+    "plotly": {"reports/drawing.py"},
     "optuna": {
+        "reports/importance.py",
         "tuner/ledger.py",
         "tuner/ledger_values.py",
         "tuner/stores.py",
@@ -54,11 +56,13 @@ OWNERS = {
         "search_spaces/list.py",
         "trainables/train.py",
         "trainables/outside/__main__.py",
+        "trainables/predict/__main__.py",
         "tuner/cluster.py",
         "tuner/doctor.py",
         "tuner/search.py",
         "tuner/export.py",
         "tuner/tracking.py",
+        "reports/build.py",
         "reports/leaderboard.py",
     },
     **{
@@ -209,12 +213,15 @@ def test_yaml_is_read_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("tuner.search", {"torch", "ray", "mlflow", "transformers", "scipy"}),
+        ("tuner.search", {"torch", "ray", "mlflow", "transformers", "scipy", "plotly"}),
         ("tuner.referee", {"torch", "ray", "mlflow"}),
-        ("reports.leaderboard", {"torch", "ray", "mlflow", "scipy"}),
+        ("reports.leaderboard", {"torch", "ray", "mlflow", "scipy", "plotly"}),
+        ("reports.build", {"torch", "ray", "mlflow", "transformers"}),
         ("trainables.inputs", {"torch", "ray", "optuna", "transformers"}),
         ("trainables.trainer", {"ray", "optuna", "mlflow", "transformers"}),
         ("trainables.trainable", {"torch", "optuna", "mlflow"}),
+        ("trainables.predict.__main__", {"torch", "ray", "optuna", "mlflow", "transformers"}),
+        ("trainables.predict.model", {"ray", "optuna", "mlflow", "transformers"}),
         ("search_spaces.registry", {"torch", "ray", "optuna", "numpy"}),
     ],
 )

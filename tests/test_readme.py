@@ -33,7 +33,8 @@ def test_there_are_commands() -> None:
 def test_python_commands_parse(command: str) -> None:
     _, flag, module, *args = shlex.split(command)
     assert flag == "-m"
-    app = importlib.import_module(module).app
+    found = importlib.import_module(module)
+    app = importlib.import_module(f"{module}.__main__").app if hasattr(found, "__path__") else found.app
     cli = typer.main.get_command(app)
     if hasattr(cli, "commands"):
         cli, args = cli.commands[args[0]], args[1:]

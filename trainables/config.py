@@ -41,6 +41,9 @@ class TrialConfig(Part):
     early_dev_share: float = Field(
         0.25, gt=0, le=1, description="fixed stratified share of dev that reports before the last are scored on; the last: all"
     )
+    score_confirm: bool = Field(
+        False, description="reports on all of dev are scored on its confirm part, too: of trials that confirm others"
+    )
     num_threads: int = Field(1, ge=1, le=1024, description="CPU threads of torch; another number changes the last digits")
     precision: Precision = Field(
         "fp32",
@@ -72,6 +75,12 @@ class TrialConfig(Part):
         problems = unknown_tasks(self.model_dump(), self.tasks.names) or misfits(**{part: getattr(self, part) for part in parts})
         if problems:
             raise ConfigError(problems)
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_confirm_with(self) -> "TrialConfig":
+        if self.score_confirm and not self.data.confirm_share:
+            raise ValueError("data.confirm_share > 0 must hold with score_confirm, but got 0")
         return self
 
     @model_validator(mode="after")

@@ -66,6 +66,9 @@ class DataConfig(Part):
         "a relative name is looked for in the folder of the data",
     )
     eda: EdaConfig = EdaConfig()
+    confirm_share: float = Field(
+        0.0, ge=0, le=0.9, description="share of dev, stratified, that trials are not scored on: kept to confirm the best with"
+    )
 
 
 class LoraConfig(Part):

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from trainables.data.batching import evaluation_batches
+from trainables.data.confirm_part import merged
 from trainables.data.frozen_states import FrozenTable
 from trainables.data.resident import ResidentTable, ResidentTokens
 from trainables.data.rows import Split
 from trainables.data.tokens import TokenStore, TokenTable
 from trainables.model.multitask import MultitaskModel
-from trainables.tasks import Task
+from trainables.tasks import Task, TaskSet
 
 MAX_TOKENS_PER_BATCH = 1024
 _PART_SEED = 20_130_913
@@ -26,11 +27,13 @@ class Evaluation:
         outputs: for each task float32, `[num_rows, num_classes]` or `[num_rows]`: logits, or scores.
         predictions: for each task int64 classes, int64 0 or 1, or float32 scores (not clipped), `[num_rows]`.
         metrics: each task's, such as `sst_accuracy`; `score` and `mean_score`; empty where the split has no labels.
+        labels: of each task that has some, float32 `[num_rows]`.
     """
 
     outputs: dict[str, np.ndarray]
     predictions: dict[str, np.ndarray]
     metrics: dict[str, float]
+    labels: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -66,11 +69,31 @@ def evaluate(
         outputs[name] = predict(model, table, task, rows, frozen=(frozen or {}).get(name), resident=on_device)
         if table.labels is not None:
             labels[name] = table.labels[rows]
+    return _judged(tasks, outputs, labels)
+
+
+def joined(tasks: TaskSet, search: Evaluation, confirm: Evaluation, places: Mapping[str, np.ndarray]) -> Evaluation:
+    """All of dev, in the order of the source, of its two parts.
+
+    Args:
+        tasks: of the model.
+        search: of the rows that trials are scored on.
+        confirm: of those that are kept.
+        places: task -> where the latter stood.
+    """
+    outputs, labels = (
+        {name: merged(inner, getattr(confirm, what)[name], places[name]) for name, inner in getattr(search, what).items()}
+        for what in ("outputs", "labels")
+    )
+    return _judged(tasks, outputs, labels)
+
+
+def _judged(tasks: TaskSet, outputs: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> Evaluation:
     by_name = tasks.by_name
     metrics = {by_name[name].metric_key: metric(by_name[name], outputs[name], inner) for name, inner in labels.items()}
     if len(metrics) == len(tasks.tasks):
         metrics |= {"score": tasks.score_of(metrics), "mean_score": tasks.mean_of(metrics)}
-    return Evaluation(outputs, {name: decide(by_name[name], inner) for name, inner in outputs.items()}, metrics)
+    return Evaluation(outputs, {name: decide(by_name[name], inner) for name, inner in outputs.items()}, metrics, labels)
 
 
 def stratified_part(labels: np.ndarray | None, share: float) -> np.ndarray:

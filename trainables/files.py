@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
@@ -65,6 +66,49 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Writes a file aside, syncs it and gives it its name: a reader sees all of it or none, and no other file is written over.
+
+    Folders on the way are made.
+
+    Raises:
+        FileExistsError: there is a file already.
+        OSError: it cannot be written; there is none of it then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}")  # not mkstemp's, which others could not read
+    try:
+        with aside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _name_it(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _name_it(aside: Path, path: Path) -> None:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file, which no reader takes, holds the name until ours has it
+        path.touch(exist_ok=False)
+        os.replace(aside, path)
+
+
+def problems_of_new_file(out: Path) -> Iterator[str]:
+    """Why `--out` can be no new file, in a sentence, or none; folders on the way would be made."""
+    if os.path.lexists(out):
+        yield f"--out {out}: there is a file already; name another one"
+        return
+    folder = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not folder.is_dir():
+        yield f"--out {out}: {folder} must be a folder, but is a file"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"--out {out}: the folder {folder} cannot be written into"
 
 
 def open_or_make(path: Path, open_file: Callable[[], T | None], make: Callable[[], T | None]) -> T:

@@ -3,14 +3,17 @@
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
 _MAX_LENGTH = 2000
+
+V = TypeVar("V")
 
 
 def names_in(formula: str) -> list[str]:
@@ -22,21 +25,21 @@ def names_in(formula: str) -> list[str]:
     return list(dict.fromkeys(node.id for node in ast.walk(_parse(formula)) if isinstance(node, ast.Name)))
 
 
-def evaluate_formula(formula: str, values: Mapping[str, float]) -> float:
+def evaluate_formula(formula: str, values: Mapping[str, V]) -> V:
     """The formula's value; NaN where it divides by 0.
 
     Args:
         formula: as `names_in` takes it.
-        values: of all names in it.
+        values: of all names in it: numbers, or arrays of one shape, of which numpy says what a division by 0 is.
 
     Raises:
         ValueError: it is no formula.
         KeyError: a name has no value.
     """
     try:
-        return _value(_parse(formula), values)
+        return cast(V, _value(_parse(formula), values))
     except ZeroDivisionError:
-        return float("nan")
+        return cast(V, float("nan"))
 
 
 def _parse(formula: str) -> ast.expr:
@@ -62,13 +65,13 @@ def _is_allowed(node: ast.AST) -> bool:
     return isinstance(node, ast.Name | ast.Load | ast.USub) or type(node) in _OPERATORS
 
 
-def _value(node: ast.expr, values: Mapping[str, float]) -> float:
+def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.BinOp):
         return _OPERATORS[type(node.op)](_value(node.left, values), _value(node.right, values))
     if isinstance(node, ast.UnaryOp):
         return -_value(node.operand, values)
     if isinstance(node, ast.Name):
-        return float(values[node.id])
+        return 1.0 * values[node.id]
     assert isinstance(node, ast.Constant)
     assert isinstance(node.value, int | float)
     return float(node.value)

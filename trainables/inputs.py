@@ -26,6 +26,10 @@ from trainables.teacher_files import TeacherFiles, find_teachers
 _TEACHER = "teacher "
 
 
+class DataChangedError(ConfigError):
+    """Data, teachers or encoder of a search are not what they were when it began."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a trial starts from.
@@ -145,7 +149,7 @@ def check_unchanged(inputs: Inputs, *, data_hashes: Mapping[str, str] | None, en
         encoder_sha256: of the weights as it must be; None: any.
 
     Raises:
-        ConfigError: names each file that is another one, with both hashes.
+        DataChangedError: names each file that is another one, with both hashes.
     """
     weights, problems = str(inputs.files.weights), []
     if data_hashes is not None:
@@ -154,7 +158,7 @@ def check_unchanged(inputs: Inputs, *, data_hashes: Mapping[str, str] | None, en
     if encoder_sha256 is not None:
         problems += changed_sums({weights: encoder_sha256}, {weights: inputs.files.weights_sha256}, "weights")
     if problems:
-        raise ConfigError(problems)
+        raise DataChangedError(problems)
 
 
 def changed_sums(before: Mapping[str, str], now: Mapping[str, str], what: str) -> list[str]:

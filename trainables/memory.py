@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import functools
 import gc
+import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,22 @@ def hand_back_freed_memory() -> bool:
     return True
 
 
+def forget_peak_memory(clear: Path = Path("/proc/self/clear_refs")) -> None:
+    """Has the kernel count this process's peak of memory anew from here; nothing where the system does not let it."""
+    with contextlib.suppress(OSError):
+        clear.write_text("5", encoding="ascii")
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """The most memory that this process has held since its start, or since `forget_peak_memory`."""
+    with contextlib.suppress(OSError, ValueError):
+        values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
+        if "VmHWM" in values:
+            return int(values["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes
+
+
 def kill_me_first(score_file: Path = Path("/proc/self/oom_score_adj")) -> None:
     """Has the kernel, where memory runs out, take this process before any other; nothing where the system does not let it.
 
@@ -63,6 +81,19 @@ def count_oom_kills(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Pat
             if "oom_kill" in counts:
                 return int(counts["oom_kill"])
     return 0
+
+
+def most_memory_bytes(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> int:
+    """What this process and its like may hold: the machine's memory, or less where its control group says so; 0: not known."""
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
+    for folder, _ in _memory_groups(groups, mounts):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+                most = min(most, int((folder / name).read_text(encoding="ascii")))
+    return most
 
 
 def _memory_groups(groups: Path, mounts: Path) -> Iterator[tuple[Path, str]]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Metrics = dict[str, float]
-"""One report: plain numbers by name (see `Trainer.advance`)."""
+Metrics = dict[str, Any]
+"""One report: plain numbers by name, and under `confirm` a tree of plain values (see `Trainer.advance`)."""
 
 
 @dataclass

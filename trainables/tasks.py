@@ -23,6 +23,7 @@ from trainables.paths import lines_of, read_yaml
 Target = Literal["classes", "binary", "score"]
 Metric = Literal["accuracy", "pearson"]
 
+V = TypeVar("V")
 _NAME = r"[a-z][a-z0-9_]*"
 
 
@@ -156,8 +157,8 @@ class TaskSet(Part):
         terms = [f"({task.metric_key} + 1) / 2" if task.metric == "pearson" else task.metric_key for task in self.tasks]
         return self.score or f"({' + '.join(terms)}) / {len(terms)}"
 
-    def score_of(self, metrics: Mapping[str, float]) -> float:
-        """The score of a report: what is searched.
+    def score_of(self, metrics: Mapping[str, V]) -> V:
+        """The score of a report: what is searched; of arrays of metrics an array.
 
         Raises:
             KeyError: a metric that the formula reads is missing.
@@ -217,7 +218,21 @@ STS = Task(
 CS224N = TaskSet(tasks=(SST, QQP, STS), score="(sst_accuracy + qqp_accuracy + (sts_pearson + 1) / 2) / 3")
 """The leaderboard's three tasks and its score, in [0, 1] (`studentbert`, section 5.2)."""
 
+SENTIMENT_NAMES = (
+    "negative_sentiment",
+    "somewhat_negative_sentiment",
+    "neutral_sentiment",
+    "somewhat_positive_sentiment",
+    "positive_sentiment",
+)
+"""What best_fit 4.6.2 calls the five labels of SST."""
+
 CS224N_NAME = "cs224n"
+
+
+def class_names(task: Task) -> tuple[str, ...]:
+    """What people call the classes of a task, in their order; empty where that is not known."""
+    return SENTIMENT_NAMES if task == SST else ()
 
 
 def read_tasks(path: Path) -> TaskSet:

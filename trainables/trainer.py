@@ -49,6 +49,7 @@ from trainables.model.multitask import MultitaskModel
 from trainables.objectives.bregman import TEACHER_FILE, teacher_of
 from trainables.objectives.objective import Objective
 from trainables.optimizers import build_optimizer, clip_gradients, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainables.outcomes import outcome_of
 from trainables.paths import assign, read_yaml
 from trainables.plain_files import read_json
 from trainables.precision import allow_tf32, resolve
@@ -158,7 +159,8 @@ class Trainer:
             `grad_norm` (of the model's weights; mean, before clipping), with PCGrad `conflict_share` and `gradient_change_sst`
             and so on (means, see `balancing.gradients`), `train_seconds`, `eval_seconds`, `examples_per_second`,
             `tokens_per_second`; `lr` of the last step; where weights of losses are learnt, `learnt_weight_sst` and so on, the
-            factors of the tasks' losses after it (see `LossWeights.learnt`).
+            factors of the tasks' losses after it (see `LossWeights.learnt`); with `score_confirm`, where all of dev was scored,
+            `confirm`: metrics of its confirm part and `outcomes`, what became of each row (see `outcomes.Outcome.to_tree`).
 
         Raises:
             Diverged: a loss, the gradient or a prediction is not finite, or a task's loss has exploded.
@@ -179,16 +181,25 @@ class Trainer:
                 raise Diverged(f"step {self.position.step}: {exploded}")
             dev_share = 1.0 if len(self.history) + 1 == self.config.num_reports else self.config.early_dev_share
             scores = evaluate(self.model, self.store, share=dev_share, frozen=self._frozen("dev"), resident=self.resident).metrics
+            confirm = self._score_confirm() if self.config.score_confirm and dev_share == 1 else {}
             evaluated = time.perf_counter()
-        if not math.isfinite(scores["score"]):
+        if not all(math.isfinite(part["score"]) for part in (scores, *confirm.values())):
             raise Diverged(f"step {self.position.step}: predictions of dev are not finite")
         metrics: Metrics = {"report": len(self.history) + 1, "budget": due}
-        metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share, **scores}
+        metrics |= {"examples": self.position.examples, "tokens": self.position.tokens, "dev_share": dev_share}
+        metrics |= scores | confirm
         metrics |= summary(results) if results else {key: self.history[-1][key] for key in SUMMARY_KEYS}
         metrics |= {f"learnt_weight_{task}": factor.item() for task, factor in self.loss_weights.learnt().items()}
         metrics |= speed(before, self.position, trained - started, evaluated - trained)
         self.history.append(metrics)
         return dict(metrics)
+
+    def _score_confirm(self) -> dict[str, Any]:
+        """Under `confirm` the metrics of dev's confirm part, and as `outcomes` what became of each of its rows."""
+        scored = evaluate(self.model, self.store, "confirm", resident=self.resident)
+        tasks = self.config.tasks.by_name
+        outcomes = {name: outcome_of(tasks[name], scored.predictions[name], labels) for name, labels in scored.labels.items()}
+        return {"confirm": {**scored.metrics, "outcomes": {name: outcome.to_tree() for name, outcome in outcomes.items()}}}
 
     def _step(self) -> StepResult:
         """One optimizer step: choose tasks, forward, objective, balance, clip, step."""

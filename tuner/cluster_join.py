@@ -17,7 +17,8 @@ from typing import Any
 
 from trainables.parts import ConfigError
 from trainables.storage import shown
-from tuner.cluster import guarded_by, num_slots, quiet_ray, scratch_folder
+from tuner.cluster import count_gpus, guarded_by, num_slots, quiet_ray, scratch_folder
+from tuner.processes import count_cpus
 from tuner.search_plan import SearchPlan
 from tuner.settings import SearchSettings
 
@@ -28,13 +29,14 @@ _GCS_FLAG = "--gcs-address="
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a cluster: its name for Ray, host name, address, and what trials may use of it."""
+    """A machine of a cluster: its name for Ray, host name, address, and what trials may use of it (0 bytes: not known)."""
 
     id: str
     host: str
     address: str
     num_cpus: int
     num_gpus: int
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,26 @@ def find_cluster(address: str) -> Cluster:
         theirs, here = (f"Ray {each['ray']} and Python {each['python']}" for each in (answer["versions"], answer["driver"]))
         raise ConfigError([f"--address: the cluster at {found} must have the versions of this driver, {here}, but has {theirs}"])
     return Cluster(found, token, tuple(Node(**node) for node in answer["nodes"]))
+
+
+def slots_of(settings: SearchSettings, cluster: Cluster | None) -> int:
+    """Trials at once, on a cluster or on this machine alone.
+
+    Raises:
+        ConfigError: not even one fits on this machine.
+    """
+    if cluster is not None:
+        return cluster.slots(settings)
+    cpus, gpus = count_cpus(), count_gpus()
+    slots = num_slots(settings, cpus, gpus)
+    if slots == 0:
+        raise ConfigError(
+            [
+                f"each trial asks for {settings.cpus_per_trial} CPU(s) and {settings.gpus_per_trial:g} GPU(s), "
+                f"but this machine has {cpus} CPUs and {gpus} GPUs; see --cpus-per-trial, --gpus-per-trial"
+            ]
+        )
+    return slots
 
 
 def _why_not(address: str, state: str, token: Path) -> str:

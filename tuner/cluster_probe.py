@@ -63,6 +63,7 @@ def _describe(node: Any) -> dict[str, Any]:
         "address": node.node_manager_address,
         "num_cpus": int(node.resources_total.get("CPU", 0)),
         "num_gpus": int(node.resources_total.get("GPU", 0)),
+        "memory_bytes": int(sum(node.resources_total.get(part, 0) for part in ("memory", "object_store_memory"))),
     }
 
 

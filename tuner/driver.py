@@ -3,7 +3,7 @@
 import contextlib
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,32 +13,39 @@ from rich.console import Console
 from reports.leaderboard import print_leaderboard
 from search_spaces.study import StudySpace
 from trainables.disk import is_disk_full
-from trainables.parts import ConfigError
 from trainables.paths import write_yaml
 from trainables.storage import is_storage_gone, shown
+from trainables.tasks import Task
 from tuner import search_folder
 from tuner.backup import Keeper
-from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, num_slots, ray_addresses, scratch_parent
-from tuner.cluster_join import Cluster, describe_trial, joined_ray
+from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, ray_addresses, scratch_parent
+from tuner.cluster_join import Cluster, describe_trial, joined_ray, slots_of
+from tuner.confirm import num_to_come, num_trainings
 from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best, import_libraries
-from tuner.housekeeping import Sweeper
+from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
+from tuner.mirror_process import MirrorResult, sync_command
+from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
-from tuner.records import TrialRecord, rank
+from tuner.records import TrialRecord, rank, searched
 from tuner.referee import Referee
+from tuner.registry import REGISTRATION
 from tuner.room import Room, check_room, describe_need, in_words
 from tuner.samplers import grid_points
 from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
 from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
+from tuner.stretches import noted
 from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
+_UPLOAD_SECONDS = 40.0
+"""More, at most, where the mirror uploads weights, too."""
 _IMPATIENT_SECONDS = 6.0
 _HURRIED_SECONDS = 2.0
 _TOP = 30
@@ -48,7 +55,15 @@ ERROR_FILE = "error.log"
 EXIT_DONE, EXIT_FAILED, EXIT_DISK_FULL = 0, 1, 4
 
 
-def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_new: bool, quiet: bool) -> int:
+def drive(
+    folder: Path,
+    plan: SearchPlan,
+    cluster: Cluster | None = None,
+    *,
+    is_new: bool,
+    quiet: bool,
+    expected: Mapping[str, Any] | None = None,
+) -> int:
     """Runs a search until it is done, its time is up or somebody interrupts it; prints what came of it.
 
     Args:
@@ -57,6 +72,7 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         cluster: to be joined, looked at; None: Ray is started on this machine.
         is_new: begin, or go on.
         quiet: print the result alone.
+        expected: what the search was planned to take (`tuner.plan`), to stand in the ledger.
 
     Returns:
         Exit code: 0 done; 1 nothing to export, or it cannot go on; 4 disk full or storage gone; 130 interrupted.  Where
@@ -66,17 +82,20 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
         ConfigError: the machine is too small for one trial, or another driver is at work here.
     """
     console = SteadyConsole(highlight=False)
-    slots = _slots(plan, cluster)
+    slots = slots_of(plan.settings, cluster)
     way_on = search_folder.resume_command(folder, joins=cluster is not None)
     interrupts = Interrupts(f"stopped at once; go on with: {way_on}", STOPPING)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held(folder_is_ours=True))
+        writing.enter_context(noted(ledger))
         storage = search_place(ledger.header, plan.settings.storage)
         if storage is not None:  # who is refused has changed nothing
             claim(ledger, storage)
         _set_up(ledger, folder, plan)
+        if expected is not None:
+            ledger.set_header(PLAN, dict(expected))
         stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
             _announce(console, folder, plan, slots, cluster)
@@ -108,17 +127,19 @@ def drive(folder: Path, plan: SearchPlan, cluster: Cluster | None = None, *, is_
                     interrupts.check()
                 code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
+                exported += [] if interrupted else _report(folder)
                 keeper.close()
             except BaseException as error:
                 return _end_badly(ledger, folder, mirror, error, way_on)
+            to_register = ledger.header.get(REGISTRATION)
             patience = _IMPATIENT_SECONDS if interrupts.requested else _MIRROR_SECONDS
-            mirrored = mirror.close(patience)
+            mirrored = mirror.close(patience + (_UPLOAD_SECONDS if to_register and not interrupts.requested else 0.0))
             untidy = stored.close(patience) if stored is not None else ""
         print_leaderboard(folder, console, _TOP, live=False)
         has_best = interrupted and has_score
         things = _where_things_are(folder, plan, num_left, way_on, interrupted=interrupted, has_best=has_best)
         warnings = [*([] if mirrored.complete else [mirrored.message]), *filter(None, [keeper.problem, untidy])]
-        for line in [*exported, *warnings, *things]:
+        for line in [*exported, *_registration(to_register, mirrored, folder), *warnings, *things]:
             console.print(line, markup=False, soft_wrap=True)
         too_early = num_left > 0 and not has_score  # the time was up before the first report: no failure
         return EXIT_DONE if too_early and code == EXIT_FAILED else code
@@ -153,26 +174,6 @@ def _told_by(error: BaseException, is_of_it: Callable[[BaseException], bool]) ->
     return next((line for line in reversed(lines) if is_of_it(Exception(line))), " ".join(lines))[:300]
 
 
-def _slots(plan: SearchPlan, cluster: Cluster | None) -> int:
-    """Trials at once.
-
-    Raises:
-        ConfigError: not even one fits.
-    """
-    if cluster is not None:
-        return cluster.slots(plan.settings)
-    settings, cpus, gpus = plan.settings, count_cpus(), count_gpus()
-    slots = num_slots(settings, cpus, gpus)
-    if slots == 0:
-        raise ConfigError(
-            [
-                f"each trial asks for {settings.cpus_per_trial} CPU(s) and {settings.gpus_per_trial:g} GPU(s), "
-                f"but this machine has {cpus} CPUs and {gpus} GPUs; see --cpus-per-trial, --gpus-per-trial"
-            ]
-        )
-    return slots
-
-
 def _begin(folder: Path, plan: SearchPlan) -> Ledger:
     id_, name = uuid.uuid4().hex, folder.resolve().name
     own = {"id": id_, "name": name, PLACE: new_place(name, id_)}
@@ -188,7 +189,7 @@ def _set_up(ledger: Ledger, folder: Path, plan: SearchPlan) -> None:
     before = ledger.header
     kept: dict[str, Any] = {key: before[key] for key in ("id", "name", PLACE, "lineage") if key in before}
     sealed = {**kept, **plan.header()}
-    for key, value in {SEALS: seals(before, sealed), **plan.header(), "ended": None}.items():
+    for key, value in {SEALS: seals(before, sealed), **plan.header(), REGISTRATION: None, "ended": None}.items():
         ledger.set_header(key, value)
     ledger.set_header(SEALS, seals(sealed, sealed))
     if plan.settings.searcher == "grid":
@@ -230,6 +231,7 @@ def _search(
         plan.base,
         folder.resolve(),
         attributes=attributes,
+        slots=slots,
         storage=None if stored is None else stored.uri,
         listener=tell_all,
     )
@@ -248,7 +250,8 @@ def _search(
     # What the referee has ended by now, too: an earlier driver may have left it.
     keeper.catch_up()
     keeper.begin()
-    listeners += [progress, keeper, Sweeper(folder, records, plan.settings.keep_models, stored)]
+    disk = PeakDisk(folder, ledger.header.get(DISK) or 0)
+    listeners += [progress, keeper, disk, Sweeper(folder, records, plan.settings.keep_models, stored)]
     if referee.num_to_start == 0:
         if not quiet:
             console.print("nothing is left to train", markup=False)
@@ -270,12 +273,14 @@ def _search(
         return True
     finally:
         interrupts.listen()
+        with contextlib.suppress(Exception):  # what ended the search is told elsewhere
+            ledger.set_header(DISK, disk.num_bytes)
     return interrupts.requested
 
 
 def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
     tally = Tally(
-        num_trials=plan.settings.trials,
+        num_trials=plan.settings.trials + num_trainings(plan.settings, plan.base),
         num_reports=plan.base.num_reports,
         full_budget=plan.base.budget_examples or 0,
         reduction_factor=plan.settings.reduction_factor,
@@ -286,8 +291,22 @@ def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -
     return tally
 
 
+def _describe_confirmation(plan: SearchPlan) -> list[str]:
+    settings, base = plan.settings, plan.base
+    if not (trainings := num_trainings(settings, base)):
+        return []
+    what = (
+        f"then the best {settings.confirm} and the config that all start from are trained again, {settings.confirm_seeds} seeds"
+    )
+    judged = f"and judged on {base.data.confirm_share:.0%} of dev that no trial before sees"
+    return [f"{what} each ({trainings} full trainings), {judged}"]
+
+
 def _num_unfinished(records: Sequence[TrialRecord], plan: SearchPlan) -> int:
-    return sum(record.state == "running" for record in records) + max(0, plan.settings.trials - len(records))
+    """Trials of the search, and trainings that confirm, that have not ended."""
+    to_come = max(0, plan.settings.trials - len(searched(records)))
+    running = sum(record.state == "running" for record in records)
+    return running + to_come + num_to_come(records, plan.settings, plan.base)
 
 
 def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list[str]]:
@@ -301,7 +320,30 @@ def _export(ledger: Ledger, folder: Path, *, has_score: bool) -> tuple[int, list
         return code, [*lines, f"nothing was exported: {error}", *again]
     so_far = "" if record.state == "complete" else " (the best so far, without its full budget)"
     lines.append(f"exported trial {record.number}{so_far} to {best}; loaded again, it scores the recorded {record.score:.4f}")
+    if name := (ledger.header.get("settings") or {}).get("register_as"):
+        ledger.set_header(REGISTRATION, {"name": name, "trial": record.number})  # the mirror does it
     return EXIT_DONE, lines
+
+
+def _report(folder: Path) -> list[str]:
+    """Writes the report; what there is to say where that fails, which is no failure of the search."""
+    try:
+        from reports.build import build_report  # the drawing library, which no search is to wait for
+
+        build_report(folder, live=False)
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [f"no report was written: {why}", f"try again     python -m reports.build {quote(str(folder))}"]
+    return []
+
+
+def _registration(asked: Mapping[str, Any] | None, mirrored: MirrorResult, folder: Path) -> list[str]:
+    """What came of the winner's registration; the mirror registers last of all, so it is whole where that was done."""
+    if not asked:
+        return []
+    if mirrored.complete:
+        return [mirrored.message]
+    return [f"trial {asked['trial']} is not registered as {asked['name']}; that is done later by: {sync_command(folder)}"]
 
 
 def _announce_export(console: Console, num_left: int) -> None:
@@ -324,6 +366,7 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
+        *_describe_confirmation(plan),
         *_needs(folder, plan, slots),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),
@@ -362,6 +405,11 @@ def _budgets(plan: SearchPlan) -> str:
     return f"{span} examples, rounded up to whole steps" + ("" if len(budgets) == 1 else ", by its row")
 
 
+def _example(task: Task) -> str:
+    """A task's name and a sentence for each of its columns, for a command line."""
+    return " ".join([task.name, *map(quote, task.sentence_columns)])
+
+
 def _where_things_are(
     folder: Path, plan: SearchPlan, num_left: int, way_on: str, *, interrupted: bool, has_best: bool
 ) -> list[str]:
@@ -369,11 +417,15 @@ def _where_things_are(
     uri = plan.settings.tracking_uri or default_tracking_uri(folder)
     compare = f"open {uri} in a browser" if uri.startswith("http") else f"python -m tuner.tracking serve {quote(str(folder))}"
     here, best = quote(str(folder)), folder / search_folder.BEST
-    lines = [f"leaderboard   python -m reports.leaderboard {here}", f"compare       {compare}"]
+    report = folder / search_folder.REPORT_FILE
+    told = f"open {quote(str(report))} in a browser" if report.exists() and not interrupted else f"python -m reports.build {here}"
+    lines = [f"leaderboard   python -m reports.leaderboard {here}", f"report        {told}", f"compare       {compare}"]
     if (best / "config.yaml").exists():
         lines += [
             f"best model    less {quote(str(best / 'README.md'))}",
+            f"ask it        python -m trainables.predict {quote(str(best))} --task {_example(plan.base.tasks.tasks[-1])}",
             f"train again   python -m trainables.train --config {quote(str(best / 'config.yaml'))}",
+            f"verify        python -m tuner.export {here} --verify   (trains it again and compares)",
         ]
     if isinstance(plan.space, StudySpace):
         lines.insert(1, f"the paper's   python -m reports.leaderboard {here} --beside-paper")

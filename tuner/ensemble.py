@@ -23,6 +23,7 @@ import numpy as np
 from trainables.data.rows import Split
 from trainables.parts import ConfigError, nearest
 from trainables.paths import write_yaml
+from trainables.predictions import softmax
 from trainables.tasks import Task, TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder
@@ -161,9 +162,7 @@ def mean_prediction(task: Task, outputs: Sequence[np.ndarray]) -> np.ndarray:
 
 def _prediction(task: Task, outputs: np.ndarray) -> np.ndarray:
     if task.target == "classes":
-        raised: np.ndarray = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
-        return shares
+        return softmax(outputs)
     return np.tanh(outputs / 2) if task.target == "binary" else outputs
 
 

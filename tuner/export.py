@@ -1,60 +1,79 @@
 """`python -m tuner.export DIR`: the best of a search as a folder that anybody can load, train again and hand in.
 
-With `--ensemble`: the predictions of several exports together (`tuner.ensemble`).
+With `--ensemble`: the predictions of several exports together (`tuner.ensemble`).  With `--verify`: an export is trained again
+(`tuner.verification`).
 
 best/
 config.yaml              trains it again: python -m trainables.train --config best/config.yaml
 encoder/                 transformers.AutoModel.from_pretrained reads it
 heads.safetensors        the three heads
-metrics.json             scores, curve, cost
+metrics.json             scores, curve, cost; `dev`: what it gets right and wrong; `interval`, `claim`: where it was confirmed
 lineage.json             code, packages, machine, data hashes, seeds
 predictions/             the six CS224N prediction files (test files where there are test rows)
 README.md                the model card
+reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
+
+Exit codes: 0 done; 1 `--verify`: the score is another one; 2 a mistake in what was asked for; 3 `--verify`: the data changed;
+130 interrupted.
 """
 
 import itertools
 import shutil
+import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from typer import Argument, Option
 
 from trainables.background import in_background
-from trainables.checkpoints import MANIFEST, verify
+from trainables.checkpoints import MANIFEST
+from trainables.config import TrialConfig
 from trainables.data.rows import Split
-from trainables.parts import ConfigError
-from trainables.plain_files import read_json
+from trainables.inputs import DataChangedError
+from trainables.parts import ConfigError, Problems
+from trainables.paths import read_yaml
 from trainables.secrecy import keep_files_private
-from trainables.storage import DamagedError
+from trainables.stored_trial import METRICS
+from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
-from tuner import search_folder
-from tuner.console import errors_console, visible_lines
+from tuner import search_folder, verification
+from tuner.choosing import ExportError, choose, in_order_of_choice, storage_of, weights_of
+from tuner.confirm import Confirmation, confirmation_of
+from tuner.console import errors_console, visible, visible_lines
+from tuner.dev_figures import dev_figures, worst_errors
 from tuner.ensemble import export_ensemble, table
 from tuner.handover import exported_trial, problems_of_out, written_whole
+from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
-from tuner.model_card import LUCKY, model_card
+from tuner.model_card import LUCKY, Findings, model_card
 from tuner.predictions import write_predictions
 from tuner.processes import count_cpus
-from tuner.records import TrialRecord, rank
-from tuner.stored_trials import search_place, stored_trial
+from tuner.records import TrialRecord
+from tuner.reproduction import reproduce_script
+from tuner.settings import parse_model_name
+from tuner.tracking import register_export
+from tuner.verification import LINEAGE, TOLERANCES, look_at, train_again
 
-FILES = ("config.yaml", "encoder", "heads.safetensors", "metrics.json", "lineage.json", "predictions", "README.md")
+if TYPE_CHECKING:
+    from trainables.data.tokens import TokenStore
+    from trainables.evaluation import Evaluation
+
+SCRIPT = "reproduce.sh"
+_OLDER_FILES = ("config.yaml", "encoder", "heads.safetensors", METRICS, LINEAGE, "predictions", "README.md")
+"""Of an export from before there was `reproduce.sh`."""
+FILES = (*_OLDER_FILES, SCRIPT)
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
 """What lies in some exports beside `FILES`."""
 
-TOLERANCES = {"fp32": 1e-6, "tf32": 5e-3, "bf16": 5e-3}
-"""How far the score of the exported model may lie from the recorded one, by precision: nothing on the machine that trained it in
-fp32; in the coarser ones a few rows are decided otherwise where the export runs on another device."""
+EXIT_OTHER_SCORE, EXIT_MISTAKE, EXIT_DATA_CHANGED = 1, 2, 3
+_INTERRUPTED = "interrupted; nothing was written"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-class ExportError(ConfigError):
-    """The search has nothing that can be exported, or what was exported does not score what the ledger says."""
 
 
 def export_best(
@@ -85,112 +104,41 @@ def export_best(
         StorageError: the search's storage cannot be reached.
     """
     ledger = ledger or Ledger.read(folder)
-    problems = [] if out is None else problems_of_out(out, "an export", needed=FILES, known=[*FILES, *MORE_WEIGHTS])
+    problems = [] if out is None else problems_of_out(out, "an export", needed=_OLDER_FILES, known=[*FILES, *MORE_WEIGHTS])
     try:
         records = ledger.records()
-        record = choose(folder, records, trial, say, storage=_storage_of(ledger))
+        confirmed = confirmation_of(ledger.header, records)
+        record = choose(folder, records, trial, say, storage=storage_of(ledger), confirmed=confirmed)
     except ExportError as error:
         raise ExportError([*error.problems, *problems]) from None
     if problems:
         raise ExportError(problems)
     target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
-    header, source = ledger.header, _weights_of(folder, record)
-    better = itertools.takewhile(lambda other: other != record, rank(records) if trial is None else [])
+    header, source = ledger.header, weights_of(folder, record)
+    better = itertools.takewhile(lambda other: other != record, in_order_of_choice(records, confirmed) if trial is None else [])
     if (only := next((other for other in better if exported_trial(target) == (other.number, other.score)), None)) is not None:
         say(f"trial {only.number}: {target} alone still holds its model: that is exported again")
         record, source = only, target
     with written_whole(target) as aside:
         shutil.copytree(source, aside)
-        for name in (MANIFEST, "metrics.json"):
+        for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
-        _predict_and_check(aside, record)
-        search_folder.write_json(aside / "metrics.json", _metrics(record))
-        search_folder.write_json(aside / "lineage.json", _lineage(header, record))
-        (aside / "README.md").write_text(model_card(header, record, chosen=trial is None), encoding="utf-8")
+        interval, claim = _confirmed(confirmed, record)
+        findings = replace(_predict_and_check(aside, record), interval=interval, claim=claim)
+        search_folder.write_json(aside / METRICS, _metrics(record, findings))
+        search_folder.write_json(aside / LINEAGE, _lineage(header, record))
+        card = model_card(header, record, chosen=trial is None, findings=findings)
+        (aside / "README.md").write_text(visible_lines(card), encoding="utf-8")
+        _write_script(aside / SCRIPT, header, record)
     return target, record
 
 
-def choose(
-    folder: Path,
-    records: list[TrialRecord],
-    trial: int | None = None,
-    say: Callable[[str], object] = lambda _line: None,
-    *,
-    storage: str | None = None,
-) -> TrialRecord:
-    """The trial asked for, or the best that still has the weights of its best report: one with its full budget if there is any.
-
-    A trial that was cut off may have written newer weights than the ledger has heard of; those are passed over.  So are damaged
-    ones, of which `say` hears.  Where the search has a storage, the weights lie in the trial's folder once it is chosen.
-
-    Raises:
-        ExportError: there is none, or the one asked for is none of the search's, has no report or no weights.
-        StorageError: the storage cannot be reached.
-    """
-    if trial is not None:
-        return _asked_for(folder, records, trial, storage)
-    for record in rank(records):
-        if (there := _score_there(folder, record, storage)) != record.score:
-            if there is None and storage is None and (unread := _weights_of(folder, record) / "metrics.json").exists():
-                say(f"trial {record.number}: its weights are damaged ({unread}: cannot be read); the next best is exported")
-            continue
-        if not (problems := _brought(folder, record, storage)):
-            return record
-        say(f"trial {record.number}: its weights are damaged ({problems[0]}); the next best is exported")
-    raise ExportError([f"{folder}: nothing to export, for no trial has a report and its weights"])
-
-
-def _asked_for(folder: Path, records: list[TrialRecord], trial: int, storage: str | None) -> TrialRecord:
-    by_number = {record.number: record for record in records}
-    if trial not in by_number:
-        raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are 0 to {max(by_number, default=-1)}"])
-    record = by_number[trial]
-    if record.score is None:
-        raise ExportError([f"--trial: trial {trial} ({record.state}) has no report, and so no model"])
-    if _score_there(folder, record, storage) != record.score:
-        kept = [r.number for r in records if r.score is not None and _score_there(folder, r, storage) == r.score]
-        there = f"those of trials {', '.join(map(str, kept))} are" if kept else "of this search none are"
-        raise ExportError([f"--trial: the weights of trial {trial}'s best report are not there; {there}"])
-    if problems := _brought(folder, record, storage):
-        raise ExportError(["--trial: the weights are damaged", *problems])
-    return record
-
-
-def _storage_of(ledger: Ledger) -> str | None:
-    header = ledger.header
-    return search_place(header, header.get("settings", {}).get("storage"))
-
-
-def _score_there(folder: Path, record: TrialRecord, storage: str | None) -> float | None:
-    """The score of the model that a trial has kept, in its folder or in the storage; None where there is none."""
-    here = _exported_score(_weights_of(folder, record))
-    if here is None or here != record.score:
-        return here if storage is None else stored_trial(storage, record.number).best_score()
-    return here
-
-
-def _brought(folder: Path, record: TrialRecord, storage: str | None) -> list[str]:
-    """What is wrong with a trial's weights, which lie in its folder afterwards where nothing is."""
-    weights = _weights_of(folder, record)
-    if storage is not None and (_exported_score(weights) != record.score or _damage(weights)):
-        try:
-            stored_trial(storage, record.number).bring_best(weights.parent)
-        except DamagedError as error:
-            return error.problems
-    return _damage(weights)
-
-
-def _damage(weights: Path) -> list[str]:
-    """What is wrong with a trial's weights; without a manifest only their score can tell, which is looked at in any case."""
-    return verify(weights) if (weights / MANIFEST).exists() else []
-
-
-def _exported_score(weights: Path) -> float | None:
-    """The score that stands with the weights of a trial; None where there are none or they are damaged."""
-    try:
-        return float(read_json(weights / "metrics.json")["score"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _confirmed(confirmation: Confirmation, record: TrialRecord) -> tuple[tuple[float, float] | None, str]:
+    """95 % interval of the mean of the trainings that a trial is one of, and what may be said of the winner."""
+    for config in confirmation.configs:
+        if record.number in config.trainings:
+            return (config.estimate.low, config.estimate.high), confirmation.claim
+    return None, ""
 
 
 def import_libraries() -> None:
@@ -199,10 +147,10 @@ def import_libraries() -> None:
     import trainables.model.files  # noqa: F401
 
 
-def _predict_and_check(aside: Path, record: TrialRecord) -> None:
-    """Loads what was exported, scores it on dev, and writes predictions."""
+def _predict_and_check(aside: Path, record: TrialRecord) -> Findings:
+    """Loads what was exported, scores it on dev, and writes predictions; what dev says of it."""
     from trainables.data.tokens import tokenise
-    from trainables.evaluation import evaluate
+    from trainables.evaluation import evaluate, joined
     from trainables.model.files import load_model
 
     config, model = load_model(aside)
@@ -214,23 +162,44 @@ def _predict_and_check(aside: Path, record: TrialRecord) -> None:
         evaluations = {"dev": evaluate(model, store, "dev"), "test": test.result() if test else score_test()}
         dev_share = float((record.best_report or {}).get("dev_share", 1.0))
         score = (evaluations["dev"] if dev_share == 1 else evaluate(model, store, share=dev_share)).metrics["score"]
+        dev = evaluations["dev"]
+        if store.confirm_places:
+            dev = joined(config.tasks, dev, evaluate(model, store, "confirm"), store.confirm_places)
     if record.score is None or not abs(score - record.score) <= TOLERANCES[config.precision]:
         raise ExportError([f"trial {record.number}: the exported model scores {score}, but the ledger says {record.score}"])
-    predictions: dict[Split, dict[str, np.ndarray]] = {"dev": evaluations["dev"].predictions}
+    predictions: dict[Split, dict[str, np.ndarray]] = {"dev": dev.predictions}
     if evaluations["test"].predictions:
         predictions["test"] = evaluations["test"].predictions
     write_predictions(aside / "predictions", store, config.tasks, predictions)
+    return _findings(config.tasks, store, dev)
 
 
-def _weights_of(folder: Path, record: TrialRecord) -> Path:
-    return search_folder.trial_folder(folder, record.number) / search_folder.BEST
+def _findings(tasks: TaskSet, store: "TokenStore", dev: "Evaluation") -> Findings:
+    rows: dict[str, dict[str, int]] = {name: {} for name in tasks.names}
+    for (name, split), tokens in store.tables.items():
+        rows[name][split] = tokens.num_rows
+    figures = dev_figures(tasks, dev.labels, dev.predictions, dev.metrics)
+    for task in tasks.tasks:
+        if task.target == "binary":
+            worst = worst_errors(store.ids(task.name, "dev"), dev.labels[task.name], dev.outputs[task.name])
+            figures["tasks"][task.name]["worst"] = worst
+    return Findings(figures, rows, len(store.left_out))
 
 
-def _metrics(record: TrialRecord) -> dict[str, Any]:
+def _write_script(file: Path, header: dict[str, Any], record: TrialRecord) -> None:
+    config = TrialConfig.parse(read_yaml(file.with_name("config.yaml")))
+    file.write_text(reproduce_script(config, header, record), encoding="utf-8")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+
+def _metrics(record: TrialRecord, findings: Findings) -> dict[str, Any]:
+    confirmed = {} if findings.interval is None else {"interval": list(findings.interval), "claim": findings.claim}
     return {
         "trial": record.number,
         "state": record.state,
         "best_report": record.best_report,
+        "dev": findings.dev,
+        **confirmed,
         "train_seconds": record.train_seconds,
         "budget_used": record.budget_used,
         "reports": list(record.reports),
@@ -253,50 +222,104 @@ def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
 
 @app.command(
     help="Export the best trial of a search to DIR/best, and check that it scores what was recorded.  "
-    "With --ensemble: put several exported models together, and write what they predict."
+    "With --ensemble: put several exported models together, and write what they predict.  "
+    "With --verify: train an export again, and say whether it scores what is recorded."
 )
 def main(  # noqa: PLR0917 - a command line
-    folders: Annotated[list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble of exported models")],
+    folders: Annotated[
+        list[Path], Argument(metavar="DIR...", help="folder of a search; with --ensemble and --verify of exported models")
+    ],
     trial: Annotated[int | None, Option(help="export this trial instead of the best")] = None,
     out: Annotated[
         Path | None, Option(help="folder to write [DIR/best; --trial: DIR/export-N; --ensemble: runs/DATE-ensemble]")
     ] = None,
     ensemble: Annotated[bool, Option("--ensemble", help="each DIR is an exported model, or has one in its best/")] = False,
     how: Annotated[str | None, Option(help="of an ensemble: average, or best_per_task [average]")] = None,
-    data: Annotated[str | None, Option(help="an ensemble is scored on: sample, hub, a folder [its members' data]")] = None,
+    data: Annotated[
+        str | None, Option(help="--ensemble is scored, --verify trains on: sample, hub, a folder [the models']")
+    ] = None,
+    verify: Annotated[bool, Option("--verify", help="train DIR or DIR/best again; exit code 1: another score")] = False,
+    register: Annotated[str | None, Option(help="name under which MLflow's model registry gets it, as champion [none]")] = None,
 ) -> None:
-    """Exports, and says what was written."""
+    """Exports, and says what was written; or verifies."""
     try:
-        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data)
-        said = _export_ensemble(folders, how or "average", data, out) if ensemble else _export_trial(folders[0], trial, out)
+        _check_options(folders, trial=trial, ensemble=ensemble, how=how, data=data, verify=verify, out=out, register=register)
+        if verify:
+            raise typer.Exit(_verify(folders[0], data))
+        if ensemble:
+            said = [_export_ensemble(folders, how or "average", data, out)]
+        else:
+            said, written = _export_trial(folders[0], trial, out)
+        typer.echo(visible_lines("\n".join(said)))
+        if register is not None:
+            typer.echo(visible_lines(register_export(folders[0], written, register)))
+    except DataChangedError as error:
+        raise _exit(str(error), EXIT_DATA_CHANGED) from None
     except (ValueError, OSError) as error:
-        errors_console().print(str(error))
-        raise typer.Exit(2) from None
-    typer.echo(visible_lines(said))
+        raise _exit(str(error), EXIT_MISTAKE) from None
+    except KeyboardInterrupt:
+        raise _exit(_INTERRUPTED, EXIT_INTERRUPTED) from None
 
 
-def _check_options(folders: list[Path], *, trial: int | None, ensemble: bool, how: str | None, data: str | None) -> None:
+def _exit(message: str, code: int) -> typer.Exit:
+    errors_console().print(message)
+    return typer.Exit(code)
+
+
+def _check_options(
+    folders: list[Path],
+    *,
+    trial: int | None,
+    ensemble: bool,
+    how: str | None,
+    data: str | None,
+    verify: bool,
+    out: Path | None,
+    register: str | None,
+) -> None:
     """Refuses options that have no say in what was asked for."""
     problems = []
+    if verify:
+        beside = {"--trial": trial, "--ensemble": ensemble or None, "--out": out, "--register": register}
+        problems += [
+            f"{option} has no say beside --verify, which writes nothing" for option, v in beside.items() if v is not None
+        ]
     if ensemble and trial is not None:
         problems.append("--trial is for one search; the folder of a trial may itself be a member: DIR/trials/0007")
+    if ensemble and register is not None:
+        problems.append("--register is for one search: an ensemble is predictions, without weights")
+    name = Problems()
+    name.attempt(lambda: parse_model_name(register) if register is not None else None)
+    problems += name.sentences
     if not ensemble and len(folders) > 1:
-        problems.append(f"one search is exported at a time, but got {len(folders)}; --ensemble puts several models together")
+        done = "verified" if verify else "exported"
+        problems.append(f"one search is {done} at a time, but got {len(folders)}; --ensemble puts several models together")
     if not ensemble:
-        given = {"--how": how, "--data": data}
+        given = {"--how": how, **({} if verify else {"--data": data})}
         problems += [f"{option} is for --ensemble" for option, value in given.items() if value is not None]
     if problems:
         raise ConfigError(problems)
 
 
-def _export_trial(folder: Path, trial: int | None, out: Path | None) -> str:
+def _export_trial(folder: Path, trial: int | None, out: Path | None) -> tuple[list[str], Path]:
+    """What there is to say, and the folder written."""
     Ledger.read(folder)
     search_folder.check_links(folder)
     with search_folder.locked(folder):
         lines: list[str] = []
         written, record = export_best(folder, trial=trial, out=out, say=lines.append)
-    told = "".join(f"{line}\n" for line in lines)
-    return f"{told}{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"
+    return [*lines, f"{written}: trial {record.number}, score {record.score:.4f}; loaded again, it scores the same"], written
+
+
+def _verify(folder: Path, data: str | None) -> int:
+    recorded = look_at(folder, data)
+    with Interrupts(_INTERRUPTED).heard() as interrupts:
+        with interrupts.noted():
+            verification.import_libraries()
+        interrupts.check()
+        found = train_again(recorded, say=lambda line: typer.echo(visible(line)))
+    typer.echo(visible_lines("\n".join(found.lines())))
+    return 0 if found.is_confirmed else EXIT_OTHER_SCORE
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:

@@ -10,6 +10,8 @@ else wants to know (leaderboard, mirror, a driver that takes over) reads it.  Wh
 | `lineage` | seed of the search and whatever else the driver knows of the trial's making |
 | `report:000001234` | all metrics of the report at a budget of 1234 examples; the intermediate value there is its `score` |
 | `passed:3` | it was let go on at the rung of its 3rd report |
+| `audited` | the report at which it would have been stopped, had it not been drawn to run on |
+| `confirms` | number of the trial that it trains again (null: the reference), and which of its new seeds |
 | `micro_batch_size` | how many examples it computes at once since it ran out of memory |
 | `reason` | why it ended, and a line on it; written just before the tell |
 
@@ -40,7 +42,7 @@ from tuner.lease import Holder, Lease, holder_of
 from tuner.ledger_places import LEDGER_FILE, LOCK_FILE, WAL_FILE, LedgerError, has_study
 from tuner.ledger_values import check_header, check_trial
 from tuner.processes import is_locked
-from tuner.records import Ending, Reason, Report, State, TrialRecord
+from tuner.records import Confirms, Ending, Reason, Report, State, TrialRecord
 from tuner.stores import create_study, engine_of, fold_log, is_cut_short, open_study, snapshot, study_in
 from tuner.study_tables import changed, new_trial, read_trials, transaction, write_study_attribute, write_trial
 from tuner.wal import problem_of_log
@@ -48,6 +50,7 @@ from tuner.wal import problem_of_log
 _REPORT_PREFIX = "report:"
 _PASSED_PREFIX = "passed:"
 _MICRO_BATCH_SIZE = "micro_batch_size"
+_AUDITED, _CONFIRMS = "audited", "confirms"
 _FIXED, _CONSTRAINTS = "fixed_params", "constraints"  # Optuna's
 _TOLD: dict[Ending, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -174,6 +177,22 @@ class Ledger:
         waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
         return self._write_ask(waiting or new_trial(len(trials), TrialState.RUNNING), space, base, sampler, attributes)
 
+    def begin_confirming(self, confirms: Confirms, config: TrialConfig, attributes: Mapping[str, Any]) -> TrialRecord:
+        """Writes down a trial that trains a config again, whole, before anybody hears of it; samplers never see it.
+
+        Args:
+            confirms: whose config, and which of its new seeds.
+            config: of this training.
+            attributes: `seed` of the search and what else is to stand with the trial.
+        """
+        number = len(self._to_write())
+        assignment = {} if confirms.trial is None else self.record(confirms.trial).assignment
+        own = {"assignment": assignment, "config": config.to_tree(), _CONFIRMS: [confirms.trial, confirms.repeat]}
+        attrs = {"lineage": dict(attributes), **own}
+        begun = new_trial(number, TrialState.RUNNING)
+        self._write(changed(begun, user_attrs=_plain(attrs), datetime_start=datetime.datetime.now()))
+        return self.record(number)
+
     def complete_ask(
         self, number: int, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]
     ) -> TrialRecord:
@@ -184,7 +203,7 @@ class Ledger:
         self, trial: FrozenTrial, space: Space, base: TrialConfig, sampler: BaseSampler, attributes: Mapping[str, Any]
     ) -> TrialRecord:
         fixed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
-        others = [other for other in self._known if other.number != trial.number]
+        others = [other for other in self._known if other.number != trial.number and _CONFIRMS not in other.user_attrs]
         drawn = draw(space, base, sampler, others, number=trial.number, fixed=fixed)
         config = space.configure(drawn.assignment, base, int(attributes["seed"]), trial.number)
         attrs = {"lineage": dict(attributes), "assignment": drawn.assignment, "config": config.to_tree()}
@@ -201,7 +220,8 @@ class Ledger:
         """
         for point in points:
             trials = self._to_write()
-            if not any(point in (trial.params, trial.system_attrs.get(_FIXED)) for trial in trials):
+            tried = (trial for trial in trials if _CONFIRMS not in trial.user_attrs)
+            if not any(point in (trial.params, trial.system_attrs.get(_FIXED)) for trial in tried):
                 self._write(new_trial(len(trials), TrialState.WAITING, _plain({_FIXED: dict(point)})))
 
     def report(self, number: int, report: Report) -> bool:
@@ -221,6 +241,10 @@ class Ledger:
     def pass_rung(self, number: int, report: int) -> None:
         """Writes down that a trial was let go on at the rung of its `report`-th report."""
         self._write(changed(self._to_write()[number], user_attrs={f"{_PASSED_PREFIX}{report}": True}))
+
+    def audit(self, number: int, report: int) -> None:
+        """Writes down that a trial runs on though it would have been stopped at the rung of its `report`-th report."""
+        self._write(changed(self._to_write()[number], user_attrs={_AUDITED: report}))
 
     def halve(self, number: int, micro_batch_size: int) -> None:
         """Writes down that a trial ran out of memory and goes on with so many examples at once."""
@@ -371,6 +395,8 @@ def _record(frozen: FrozenTrial) -> TrialRecord:
         config=attrs.get("config", {}),
         reports=tuple(reports),
         passed_rungs=frozenset(int(key.removeprefix(_PASSED_PREFIX)) for key in attrs if key.startswith(_PASSED_PREFIX)),
+        audited=attrs.get(_AUDITED),
+        confirms=Confirms(*attrs[_CONFIRMS]) if _CONFIRMS in attrs else None,
         micro_batch_size=attrs.get(_MICRO_BATCH_SIZE),
         reason=reason if frozen.state.is_finished() else "",
         detail=detail if frozen.state.is_finished() else "",

@@ -23,6 +23,12 @@ class _Settings(_Shape):
     trials: int | None = None
     study: str | None = None
     tracking_uri: str | None = None
+    register_as: str | None = None
+
+
+class _Registration(_Shape):
+    name: str
+    trial: int
 
 
 class _Phase(_Shape):
@@ -59,6 +65,10 @@ class _Header(_Shape):
     rungs: list[int] | None = None
     slots: int | None = None
     ended: str | None = None
+    plan: dict[str, Any] | None = None
+    drivers: list[list[str | None]] | None = None
+    peak_disk_bytes: int | None = None
+    registration: _Registration | None = None
 
 
 class _Report(_Shape):
@@ -76,6 +86,8 @@ class _Trial(_Shape):
     config: _Config | None = None
     lineage: dict[str, Any] = {}
     reason: list[str] = []
+    audited: int | None = None
+    confirms: list[int | None] | None = None
     reports: dict[str, _Report] = {}
 
 
@@ -99,9 +111,18 @@ def check_trial(number: int, trial: FrozenTrial) -> None:
     attrs = trial.user_attrs
     reports = {key: value for key, value in attrs.items() if key.startswith(_REPORT)}
     _check(_Trial, {**attrs, "reports": reports}, f"trial {number}")
+    if "confirms" in attrs and not _names_a_trial(attrs["confirms"], number):
+        raise ValueError(
+            f"trial {number}: confirms must be an earlier trial or null and a repeat, but got {_shown(attrs['confirms'])}"
+        )
     wrong = [budget for budget in trial.intermediate_values if type(budget) is not int]
     if wrong:
         raise ValueError(f"trial {number}: a budget must be a whole number, but got {_shown(wrong[0])}")
+
+
+def _names_a_trial(confirms: list[int | None], number: int) -> bool:
+    trial, repeat = confirms if len(confirms) == 2 else (number, None)
+    return repeat is not None and repeat >= 0 and (trial is None or 0 <= trial < number)
 
 
 def _check(shape: type[_Shape], values: Mapping[str, Any], what: str) -> None:

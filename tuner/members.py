@@ -11,14 +11,12 @@ from trainables.config import TrialConfig
 from trainables.config_parts import DataConfig, EdaConfig
 from trainables.data.reading import hash_source
 from trainables.data.tokens import TokenStore, TokenTable, tokenise
-from trainables.encoder_files import find_encoder
-from trainables.encoder_weights import why_torn
+from trainables.exported import read_export, weights_in
 from trainables.files import sha256_of
 from trainables.inputs import absolute_source
-from trainables.parts import ConfigError, Problems
-from trainables.paths import read_yaml
+from trainables.parts import Problems
 from trainables.tasks import TaskSet
-from trainables.teacher_files import CONFIG, ENCODER, model_folder
+from trainables.teacher_files import ENCODER
 
 _ALIKE = ("target", "num_classes", "label_range", "metric", "is_pair")
 """What a task must be in all members; how it is called by people and in which files it lies is the first member's say."""
@@ -56,7 +54,7 @@ def find_members(folders: Sequence[Path], data: str | None = None) -> list[Membe
     problems = Problems()
     if len(folders) < 2:
         problems.add(f"--ensemble wants at least two exported models, but got {len(folders)}")
-    found = [problems.attempt(partial(_read, folder)) for folder in folders]
+    found = [problems.attempt(partial(read_export, folder)) for folder in folders]
     read = [inner for inner in found if inner is not None]
     for folder, config in read[1:]:
         problems.add(*_other_tasks(read[0][1].tasks, folder, config.tasks))
@@ -71,28 +69,6 @@ def find_members(folders: Sequence[Path], data: str | None = None) -> list[Membe
     problems.add(*(problem for member in opened[1:] for problem in _other_rows(opened[0], member)))
     problems.raise_any()
     return opened
-
-
-def _read(given: Path) -> tuple[Path, TrialConfig]:
-    """The absolute folder of a model and its config, its files looked at."""
-    folder = model_folder(given.expanduser().absolute())
-    if folder is None:
-        what = "no exported model stands here" if given.expanduser().is_dir() else "no such folder"
-        raise ConfigError([f"{given}: {what}; python -m tuner.export makes one of a search"])
-    problems = Problems()
-    config = problems.attempt(lambda: TrialConfig.parse(read_yaml(folder / CONFIG)))
-    problems.attempt(lambda: find_encoder(str(folder / ENCODER)))
-    problems.add(*(f"{file}: {why}" for file in _weights_in(folder) if (why := why_torn(file))))
-    try:
-        problems.raise_any()
-    except ConfigError as error:
-        raise ConfigError(p if p.startswith(str(folder)) else f"{folder}: {p}" for p in error.problems) from None
-    assert config is not None
-    return folder, config
-
-
-def _weights_in(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.safetensors"), *folder.glob(f"{ENCODER}*/*.safetensors")])
 
 
 def _other_tasks(tasks: TaskSet, folder: Path, others: TaskSet) -> Iterator[str]:
@@ -114,10 +90,11 @@ def _other_sources(read: Sequence[tuple[Path, TrialConfig]]) -> list[str]:
 
 
 def _open(folder: Path, config: TrialConfig, source: str, tasks: TaskSet) -> Member:
-    """The member with its tokens; rows that only training sees (`data.more_rows`, `data.eda`) are left out."""
-    data = config.data.model_copy(update={"source": source, "more_rows": dict.fromkeys(tasks.names, ()), "eda": EdaConfig()})
+    """The member with its tokens; rows that only training sees (`data.more_rows`, `data.eda`) are left out, dev is whole."""
+    own = {"source": source, "more_rows": dict.fromkeys(tasks.names, ()), "eda": EdaConfig(), "confirm_share": 0.0}
+    data = config.data.model_copy(update=own)
     encoder = config.encoder.model_copy(update={"name": str(folder / ENCODER)})
-    weights = {str(file.relative_to(folder)): sha256_of(file) for file in _weights_in(folder)}
+    weights = {str(file.relative_to(folder)): sha256_of(file) for file in weights_in(folder)}
     return Member(folder, config, weights, source, tokenise(data, encoder, tasks))
 
 

@@ -10,24 +10,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
 from trainables.plain_files import dump_yaml
+from tuner.mirror_note import NOTE_TAG, note
 from tuner.processes import user_name
-from tuner.records import Report, TrialRecord, rank
-from tuner.search_folder import BEST, SETTINGS_FILE, trial_folder
+from tuner.records import Report, TrialRecord, rank, searched
+from tuner.search_folder import BEST, REPORT_FILE, SETTINGS_FILE, trial_folder
 
 SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
-CHILD_CURVE, PARENT_CURVE = "score", "best_score"
+CHILD_CURVE, CONFIRM_CURVE, PARENT_CURVE = "score", "score_confirm", "best_score"
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 _STATUS: dict[str, Status] = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-_METRICS = (
-    *("mean_score", "loss", "lr", "grad_norm", "conflict_share"),
-    *("examples_per_second", "tokens_per_second", "train_seconds", "eval_seconds"),
-)
-_KINDS = ("loss_", "learnt_weight_", "gradient_change_")
+_GROUPS = {
+    "dev": re.compile(r"mean_score|.+_(accuracy|pearson)"),
+    "train": re.compile(r"loss(_.+)?|lr|grad_norm|conflict_share|(learnt_weight|gradient_change)_.+"),
+    "cost": re.compile(r"train_seconds|examples_per_second"),
+}
+"""What a metric of a report is about -> the names of those that are shown; MLflow's page gives each group a section of charts."""
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 
@@ -87,6 +88,7 @@ def wanted_runs(
     *,
     over: bool,
     settled: Collection[int] = (),
+    claim: str = "",
 ) -> dict[int | None, WantedRun]:
     """The parent run and the children of a search, as the ledger has them now.
 
@@ -96,12 +98,19 @@ def wanted_runs(
         folder: of the search; artifacts are looked for in it.
         over: no driver is at work any more: then the parent ends, too.
         settled: trials that have ended and are known to be shown whole: they are left out.
+        claim: what is claimed of the winner, as a sentence; empty: it was not confirmed.
     """
     common = _common_tags(header, folder)
     shown = (record for record in records if record.config and record.number not in settled)
     children: dict[int | None, WantedRun] = {record.number: _child(record, common, folder) for record in shown}
-    runs: dict[int | None, WantedRun] = {None: _parent(header, records, common, folder, over=over)}
+    description = note(header, records, folder, over=over, claim=claim)
+    runs: dict[int | None, WantedRun] = {None: _parent(header, records, {**common, NOTE_TAG: description}, folder, over=over)}
     return runs | children
+
+
+def search_id(header: Mapping[str, Any], folder: Path) -> str:
+    """What the runs of a search are found again by: its id, or of one so old that it has none where it lies."""
+    return str(header.get("id") or hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32])
 
 
 def clean_name(name: str) -> str:
@@ -113,22 +122,30 @@ def _child(record: TrialRecord, common: Mapping[str, str], folder: Path) -> Want
     status = _STATUS.get(record.state, "RUNNING")
     log = trial_folder(folder, record.number) / "log.txt"
     artifacts = [Artifact("config.yaml", tree=record.config)] + ([Artifact("log.txt", log)] if log.is_file() else [])
-    tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state}
+    tags = {TRIAL_TAG: str(record.number), "tritune.state": record.state, "tritune.confirms": _confirmed_by(record)}
     why = {"tritune.reason": record.reason, "tritune.detail": record.detail[:_MAX_TAG]}
     params = {**record.assignment, "seed": record.config.get("seed"), "budget_examples": record.config.get("budget_examples")}
     points = _points(record)
     return WantedRun(
         trial=record.number,
-        name=f"trial-{record.number:04d}",
+        name=f"trial-{record.number:04d}" + (f", {tags['tritune.confirms']}" if record.confirms else ""),
         status=status,
         start_ms=_milliseconds(record.started),
         end_ms=_milliseconds(record.ended) or max((p.timestamp_ms for p in points), default=_milliseconds(record.started)),
-        tags={**common, **tags, **{key: value for key, value in why.items() if value}},
+        tags={**common, **{key: value for key, value in (tags | why).items() if value}},
         params=_params(params),
         points=points,
         artifacts=tuple(artifacts) if status != "RUNNING" else (),
         seal=f"{record.state}, {len(points)} reports" if status != "RUNNING" else "",
     )
+
+
+def _confirmed_by(record: TrialRecord) -> str:
+    """What a trial confirms, in words; empty of one of the search."""
+    if record.confirms is None:
+        return ""
+    what = "the reference" if record.confirms.trial is None else f"trial {record.confirms.trial}"
+    return f"confirms {what}, seed {record.confirms.repeat + 1}"
 
 
 def _parent(
@@ -137,7 +154,7 @@ def _parent(
     best = next(iter(rank(records)), None)
     ended = header.get("ended")
     state = (ended or "interrupted") if over else "running"
-    tags = {"tritune.state": state, **_best_tags(best), "mlflow.note.content": _description(best, len(records), folder)}
+    tags = {"tritune.state": state, **_best_tags(best)}
     artifacts = _parent_artifacts(folder, best) if over else ()
     started = [_milliseconds(record.started) for record in records if record.started]
     return WantedRun(
@@ -150,7 +167,7 @@ def _parent(
         params=_params(_flat(header.get("settings") or {})),
         points=_best_so_far(records),
         artifacts=artifacts,
-        seal=f"{state}, {len(records)} trials, {_digest(artifacts)}" if over else "",
+        seal=f"{state}, {len(records)} trials, {_digest(artifacts, common[NOTE_TAG])}" if over else "",
     )
 
 
@@ -164,19 +181,17 @@ def _points(record: TrialRecord) -> tuple[Point, ...]:
 
 def _metrics(report: Report) -> dict[str, float]:
     """The numbers of a report that are worth a curve, `score` always."""
-    shown = {
-        key: float(value)
-        for key, value in report.items()
-        if isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (key in _METRICS or key.startswith(_KINDS) or key.endswith(("_accuracy", "_pearson")))
-    }
-    return {CHILD_CURVE: float(report["score"]), **{clean_name(key): value for key, value in shown.items()}}
+    numbers = {key: float(value) for key, value in report.items() if type(value) in {int, float}}
+    shown = {f"{group}/{key}": numbers[key] for group, names in _GROUPS.items() for key in numbers if names.fullmatch(key)}
+    own = {CHILD_CURVE: float(report["score"])}
+    if "confirm" in report:
+        own[CONFIRM_CURVE] = float(report["confirm"]["score"])
+    return {**own, **{clean_name(key): value for key, value in shown.items()}}
 
 
 def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
     """After so many ended trials (the step), the best score of those with their full budget."""
-    ended = sorted((r for r in records if r.ended is not None), key=lambda r: (r.ended, r.number))
+    ended = sorted((r for r in searched(records) if r.ended is not None), key=lambda r: (r.ended, r.number))
     best, out = None, []
     for step, record in enumerate(ended, start=1):
         if record.state == "complete" and record.score is not None:
@@ -187,18 +202,18 @@ def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
 
 
 def _parent_artifacts(folder: Path, best: TrialRecord | None) -> tuple[Artifact, ...]:
-    """Settings, and of the best: config, metrics, model card, predictions, log; no weights."""
+    """Settings, report, and of the best: config, metrics, model card, predictions, log; no weights."""
     exported = [path for pattern in ("*.yaml", "*.json", "*.md", "predictions/*") for path in (folder / BEST).glob(pattern)]
-    paths = {SETTINGS_FILE: folder / SETTINGS_FILE}
+    paths = {name: folder / name for name in (SETTINGS_FILE, REPORT_FILE)}
     paths |= {f"{BEST}/{path.relative_to(folder / BEST).as_posix()}": path for path in exported}
     if best is not None:
         paths[f"{BEST}/log.txt"] = trial_folder(folder, best.number) / "log.txt"
     return tuple(Artifact(name, path) for name, path in sorted(paths.items()) if path.is_file())
 
 
-def _digest(artifacts: Sequence[Artifact]) -> str:
-    """Changes with the content of any artifact, so that an export made anew is sent anew."""
-    digest = hashlib.sha256()
+def _digest(artifacts: Sequence[Artifact], description: str) -> str:
+    """Changes with the description and the content of any artifact, so that an export made anew is sent anew."""
+    digest = hashlib.sha256(description.encode())
     for artifact in artifacts:
         content = artifact.path.read_bytes() if artifact.path else artifact.text.encode()
         digest.update(f"{artifact.name}\0{len(content)}\0".encode() + content)
@@ -209,7 +224,7 @@ def _common_tags(header: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Tags of every run of a search; the git commit and the user are set here because only `mlflow.start_run` sets them."""
     lineage, hashes = header.get("lineage") or {}, header.get("data_hashes") or {}
     tags = {
-        SEARCH_TAG: str(header.get("id") or hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]),
+        SEARCH_TAG: search_id(header, folder),
         "mlflow.user": user_name(),
         "mlflow.source.name": "tuner.search",
         "mlflow.source.type": "LOCAL",
@@ -227,12 +242,6 @@ def _lineage_tags(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _best_tags(best: TrialRecord | None) -> dict[str, str]:
     return {"tritune.best_trial": str(best.number), "tritune.best_config": _text(best.assignment)[:_MAX_TAG]} if best else {}
-
-
-def _description(best: TrialRecord | None, num_trials: int, folder: Path) -> str:
-    """What MLflow's page of the search begins with, in Markdown."""
-    found = f"Best of {num_trials} trials: trial {best.number}, score {best.score:.4f}." if best else "No trial has a score yet."
-    return f"{found}\n\nLeaderboard: `python -m reports.leaderboard {quote(str(folder))}`"
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,46 +1,67 @@
 """The cards that go with an export and with an ensemble of exports."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.config_parts import PACKAGED_ENCODER
 from trainables.tasks import CS224N, TaskSet
+from tuner.card_parts import QUORA_NOTE, about_data, about_lineage, errors_on_dev, limits
 from tuner.records import TrialRecord
 
 _TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")
-_QUORA_NOTE = (
-    "The packaged encoder, all-MiniLM-L6-v2, was trained on sentence pairs that include Quora duplicates: "
-    "its Quora accuracy is no measure of how it would do on questions it has never seen."
-)
-_CHOSEN = (
-    "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side; "
-    "it is not confirmed on rows or seeds that the search has not seen."
-)
+_CHOSEN = "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side."
 _ASKED_FOR = (
     "This trial was asked for by its number, whatever the search's other trials score. Its score is on rows that the search "
-    "looked at; it is not confirmed on rows or seeds that the search has not seen."
+    "looked at."
 )
+_NOT_CONFIRMED = "**Not confirmed** on rows or seeds that the search has not seen."
 
 
-def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool = True) -> str:
-    """Markdown for people: what the model is, what it scores, how it was made, how it is loaded.
+@dataclass(frozen=True)
+class Findings:
+    """What was found out of a model when it was exported, and of its score before.
+
+    Attributes:
+        dev: its figures (`tuner.dev_figures.dev_figures`).
+        rows: task -> split -> rows.
+        num_left_out: rows with an empty cell.
+        interval: 95 % interval of its score where it was confirmed; None: it was not.
+        claim: what may be said of it then, in a sentence.
+    """
+
+    dev: Mapping[str, Any] | None = None
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    num_left_out: int = 0
+    interval: tuple[float, float] | None = None
+    claim: str = ""
+
+
+NOTHING_FOUND = Findings()
+
+
+def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool = True, findings: Findings = NOTHING_FOUND) -> str:
+    """Markdown for people: what the model is, what it scores and gets wrong, how it was made, how it is used, its limits.
 
     Args:
         header: of the ledger.
         record: of the trial.
         chosen: it was taken for its score, not by its number.
+        findings: of the model.
     """
     report = record.best_report or {}
     encoder = record.config["encoder"]["name"]
-    tasks = TrialConfig.parse(record.config).tasks
+    config = TrialConfig.parse(record.config)
+    tasks = config.tasks
     formula = "leaderboard formula" if tasks == CS224N else tasks.formula
     scores = [(f"score ({formula})", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in tasks.tasks)]
+    interval = findings.interval
     return "\n".join(
         [
             "---",
             "library_name: transformers",
-            "language: en",
+            *(["language: en"] if tasks == CS224N else []),
             f"tags: [{', '.join([*_TAGS, 'multitask'] if tasks == CS224N else [*tasks.names, 'multitask'])}]",
             "---",
             f"# A multitask BERT: {', '.join(task.title for task in tasks.tasks)}",
@@ -52,22 +73,13 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
             "| on dev | |",
             "|---|---|",
             *(f"| {title} | {report.get(key, float('nan')):.4f} |" for title, key in scores),
+            f"| 95 % interval of the score | {_in_words(interval) if interval else 'not confirmed'} |",
             "",
-            _CHOSEN if chosen else _ASKED_FOR,
-            *(["", _QUORA_NOTE] if encoder == PACKAGED_ENCODER and "qqp" in tasks.names else []),
+            f"{_CHOSEN if chosen else _ASKED_FOR} {_confirmed(interval, findings.claim) if interval else _NOT_CONFIRMED}",
             "",
-            "## Use",
-            "```python",
-            "from transformers import AutoModel, AutoTokenizer",
-            'encoder = AutoModel.from_pretrained("encoder")',
-            'tokenizer = AutoTokenizer.from_pretrained("encoder")',
-            "",
-            "from pathlib import Path",
-            "from trainables.model.files import load_model  # with the heads, as tritune runs it",
-            'config, model = load_model(Path("."))',
-            "```",
-            "Train it again, without Ray: `python -m trainables.train --config config.yaml`.",
-            "",
+            *_use(tasks),
+            *(errors_on_dev(tasks, findings.dev) if findings.dev else []),
+            *limits(config, has_full_budget=record.state == "complete", is_chosen=chosen),
             "## How it was made",
             f"{_examples(record)} training examples, {record.train_seconds:.0f} s of training. What the search chose:",
             "",
@@ -76,8 +88,45 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
             "`config.yaml` holds everything, `lineage.json` the code, packages, machine, data hashes and seeds, "
             "`metrics.json` the curve.",
             "",
+            *(about_data(config, findings.rows, findings.num_left_out, header.get("data_hashes")) if findings.rows else []),
+            *about_lineage(
+                record.lineage, seed=record.config.get("seed"), encoder=encoder, encoder_sha256=header.get("encoder_sha256")
+            ),
         ]
     )
+
+
+def _in_words(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.4f} to {high:.4f}"
+
+
+def _confirmed(interval: tuple[float, float], claim: str) -> str:
+    return f"Confirmed: 95 % interval of the score {_in_words(interval)}. {claim}".rstrip()
+
+
+def _use(tasks: TaskSet) -> list[str]:
+    """How it is asked, loaded, and trained again."""
+    task = tasks.tasks[-1]
+    sentences = " ".join(f'"{name}"' for name in task.sentence_columns)
+    return [
+        "## Use",
+        "```bash",
+        f"python -m trainables.predict . --task {task.name} {sentences}   # or --file ROWS.csv; --help says more",
+        "./reproduce.sh                   # trains it again, without Ray",
+        "python -m tuner.export . --verify   # the same, and says whether the score is the recorded one",
+        "```",
+        "```python",
+        "from transformers import AutoModel, AutoTokenizer",
+        'encoder = AutoModel.from_pretrained("encoder")',
+        'tokenizer = AutoTokenizer.from_pretrained("encoder")',
+        "",
+        "from pathlib import Path",
+        "from trainables.model.files import load_model  # with the heads, as tritune runs it",
+        'config, model = load_model(Path("."))',
+        "```",
+        "",
+    ]
 
 
 def _examples(record: TrialRecord) -> int:
@@ -141,7 +190,7 @@ def ensemble_card(
             *(f"| {name} | {' | '.join(numbers)} |" for name, numbers in cells),
             "",
             LUCKY,
-            *(["", _QUORA_NOTE] if PACKAGED_ENCODER in encoders and "qqp" in tasks.names else []),
+            *(["", QUORA_NOTE] if PACKAGED_ENCODER in encoders and "qqp" in tasks.names else []),
             "",
             "`average`: the mean of the members' probabilities (softmax, sigmoid) and scores. `best_per_task`: each task from "
             "the member that is best at it on dev. The files in `predictions/` come from:",

@@ -18,11 +18,11 @@ from trainables.paths import parse_assignments
 from trainables.tasks import CS224N
 from tuner.ledger_places import LedgerError, check_ledger_url
 from tuner.search_plan import OWNED_PATHS, SearchPlan, base_config, check_unchanged, open_or_look, plan_of
-from tuner.settings import SearchSettings, parse_tracking_uri
+from tuner.settings import SearchSettings, parse_model_name, parse_tracking_uri
 from tuner.stored_trials import check_storage
 from tuner.study_plan import prepare_study, resumed_study
 
-_NOT_BY_HAND = ("seed", "num_threads")
+_NOT_BY_HAND = ("seed", "num_threads", "score_confirm")
 
 
 def prepare(
@@ -50,6 +50,7 @@ def prepare(
     problems = Problems() if problems is None else problems
     settings_tree = _with_checked(settings_tree, "ledger", check_ledger_url, problems)
     settings_tree = _with_checked(settings_tree, "tracking_uri", parse_tracking_uri, problems)
+    settings_tree = _with_checked(settings_tree, "register_as", parse_model_name, problems)
     settings_tree = _with_checked(settings_tree, "storage", check_storage, problems)
     usable = _parse_settings(settings_tree, problems)
     assignments = problems.attempt(lambda: parse_assignments(set_texts or []))
@@ -64,6 +65,9 @@ def prepare(
     usable = usable.model_copy(update={"space": space_name})
     space = problems.attempt(lambda: _varying(space_name, assignments or {}))
     changed = config_file is not None or tasks_file is not None or set(assignments or ()) - set(OWNED_PATHS)
+    if base is not None and usable.confirm and not base.data.confirm_share:
+        rule = f"data.confirm_share > 0 must hold to confirm {usable.confirm}, but got 0"
+        problems.add(f"--confirm: {rule}; --confirm 0 confirms none")
     if base is not None and space is not None and (changed or space_name not in SPACES):  # ours fit the default config
         problems.add(*space.problems(base))
     readable = base or (start or TrialConfig()).override({"data.source": absolute_source(data) if data else SAMPLE_SOURCE})
@@ -150,11 +154,14 @@ def prepare_resume(folder: Path, changes: Mapping[str, Any], new_space: str | No
     if missing:
         raise LedgerError(f"{folder}: this search was cut short while it was being set up; delete the folder and begin anew")
     settings_tree = _with_checked({**header["settings"], **changes}, "tracking_uri", parse_tracking_uri, problems)
+    settings_tree = _with_checked(settings_tree, "register_as", parse_model_name, problems)
     settings_tree = _with_checked(settings_tree, "storage", check_storage, problems)
     if settings_tree.get("storage") is not None and header["settings"].get("storage") is None:
         problems.add("--storage: this search began without one; its trials stay in its folder")
     settings = _parse_settings(settings_tree, problems, before=header["settings"])
     base = TrialConfig.parse(header["base"])
+    if changes.get("confirm") and not base.data.confirm_share:
+        problems.add("--confirm: this search began with --confirm 0, and has kept no rows of dev to confirm with")
     space, fixed = parse_space(header["space"]), tuple(header.get("fixed", ()))
     if isinstance(space, StudySpace):
         return resumed_study(header, settings, space, new_space, problems)

@@ -192,21 +192,29 @@ class Progress:
 def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
     """One event as a line of plain text."""
     name = f"trial {record.number:>3}"
-    if event == "ask":
-        return f"{name}  starts   {shorten(_assignment(record), _MAX_SETTINGS, placeholder=' ...')}"
-    if event == "requeue":
-        where = f"goes on after report {len(record.reports)} of {num_reports}" if record.reports else "begins again"
-        return f"{name}  {where}"
+    if event in {"ask", "confirm", "requeue"}:
+        return f"{name}  {_beginning(event, record, num_reports)}"
     if event == "report":
         report = record.reports[-1]
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
         rate = f"{report['examples_per_second']:.0f} examples/s" if report["examples_per_second"] else "no step since the last"
         return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(report)}  {metrics}  {rate}"
+    if event == "audit":
+        return f"{name}  would be stopped, runs on: drawn to audit early stopping"
     if event == "halve":
         return f"{name}  out of memory: goes on with {record.micro_batch_size} examples at once"
     if record.state == "failed":
         return f"{name}  failed: {record.reason}  {record.detail}"
     return f"{name}  {record.state} with score {record.score:.4f}" if record.score is not None else f"{name}  {record.state}"
+
+
+def _beginning(event: str, record: TrialRecord, num_reports: int) -> str:
+    if event == "ask":
+        return f"starts   {shorten(_assignment(record), _MAX_SETTINGS, placeholder=' ...')}"
+    if event == "confirm" and record.confirms is not None:
+        what = "the config that all start from" if record.confirms.trial is None else f"trial {record.confirms.trial}"
+        return f"confirms {what}, new seed {record.confirms.repeat + 1}"
+    return f"goes on after report {len(record.reports)} of {num_reports}" if record.reports else "begins again"
 
 
 def _of_part(report: Report) -> str:

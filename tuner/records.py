@@ -16,6 +16,19 @@ Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Confirms:
+    """What a trial trains again, so that it is no trial of the search.
+
+    Attributes:
+        trial: number of the trial of the search whose config it is; None: the reference.
+        repeat: which of its new seeds, from 0.
+    """
+
+    trial: int | None
+    repeat: int
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """What the ledger knows of one trial.
 
@@ -26,6 +39,8 @@ class TrialRecord:
         config: the resolved config as plain values; empty where the ask was cut short.
         reports: acknowledged reports by budget, each with all its metrics.
         passed_rungs: indices of the reports at which it was let go on.
+        audited: the report at which it would have been stopped, had it not been drawn to run on (`tuner.audit`); None: neither.
+        confirms: what it trains again; None: it is a trial of the search.
         micro_batch_size: examples of a batch that it computes at once since it ran out of memory; None: it has not.
         reason: why it failed, else empty; `detail` says more in a line.
         started, ended: when it was asked and told; `ended` is None while it runs.
@@ -37,6 +52,8 @@ class TrialRecord:
     config: dict[str, Any]
     reports: tuple[Report, ...]
     passed_rungs: frozenset[int] = frozenset()
+    audited: int | None = None
+    confirms: Confirms | None = None
     micro_batch_size: int | None = None
     reason: Reason = ""
     detail: str = ""
@@ -77,6 +94,11 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
+def judged_score(report: Report) -> float:
+    """The score that an interval is of: on the rows that were kept, where there is one, else on those that are searched by."""
+    return float((report.get("confirm") or report)["score"])
+
+
 def standing(record: TrialRecord) -> tuple[int, bool, bool, float, int]:
     """A key that sorts trials from best to worst.
 
@@ -91,5 +113,10 @@ def standing(record: TrialRecord) -> tuple[int, bool, bool, float, int]:
 
 
 def rank(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials that may win, best first: those with a score that did not fail."""
-    return sorted((record for record in records if standing(record)[0] == 0), key=standing)
+    """The trials of the search that lead it, best first: those with a score that did not fail."""
+    return sorted((record for record in searched(records) if standing(record)[0] == 0), key=standing)
+
+
+def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search, without those that confirm others."""
+    return [record for record in records if record.confirms is None]

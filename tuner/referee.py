@@ -4,6 +4,8 @@ Ray's searcher and scheduler are two thin faces of it, so that the order of even
 ask -> ledger -> Ray starts it; report -> ledger -> decision -> tell -> ledger -> Ray stops it.
 """
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +15,10 @@ from typing import Any, Literal
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from trainables.halving import halved
+from tuner.audit import is_audited
+from tuner.confirm import config_of, is_confirmed, missing, num_to_come, seconds_needed
 from tuner.ledger import Ledger
-from tuner.records import Ending, Reason, Report, TrialRecord
+from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, searched
 from tuner.report_check import wrong_with
 from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
@@ -65,10 +69,11 @@ class Referee:
         ledger: open for writing; what it holds already is taken up: interrupted trials come first, rungs stand as they stood.
         settings, space, base: the search.
         folder: of the search, absolute; trials get `trials/<number>/` in it.
+        slots: trials at once.
         storage: the search's place in a storage that all machines reach; None: its folder is such.
         attributes: lineage that goes with each trial; `data_hashes` and `encoder_sha256` in it go to the workers as well.
-        listener: called with "ask", "requeue", "report", "halve" or "end" and the trial's record after each event; must not
-            raise.
+        listener: called with "ask", "confirm", "requeue", "report", "audit", "halve" or "end" and the trial's record after each
+            event; must not raise.
 
     Attributes:
         rungs: where trials are compared.
@@ -84,16 +89,22 @@ class Referee:
         folder: Path,
         *,
         attributes: dict[str, Any],
+        slots: int = 1,
         storage: str | None = None,
         listener: Listener = lambda _event, _record: None,
     ) -> None:
         self._ledger, self._settings, self._space, self._base, self._folder = ledger, settings, space, base, folder
         self._attributes = {**attributes, "seed": settings.seed}
         self._listener = listener
-        self._storage = storage
+        self._storage, self._slots = storage, slots
+        budget = settings.time_budget_seconds
+        self._until = math.inf if budget is None else time.monotonic() + budget
         self._teachers = TeacherRows(folder, ledger.records, storage)
-        self.rungs = Rungs.from_records(ledger.records(), self.rung_reports, settings.reduction_factor)
-        self._num_asked = len(ledger.records())
+        trials = searched(ledger.records())
+        self.rungs = Rungs.from_records(trials, self.rung_reports, settings.reduction_factor)
+        self._num_asked = len(trials)
+        self._num_open = sum(record.state == "running" for record in trials)  # trials of the search that may still report
+        self._to_confirm: deque[Confirms] | None = None  # not known yet
         self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
         self._unfinished = deque(self._take_up())
         self._times_taken_back: Counter[int] = Counter()
@@ -108,8 +119,9 @@ class Referee:
 
     @property
     def num_to_start(self) -> int:
-        """Trials that are still to be handed out, interrupted ones included."""
-        return len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
+        """Trials that are still to be handed out, interrupted ones included, and at most so many that confirm the best."""
+        trials = len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
+        return trials + num_to_come(self._ledger.records(), self._settings, self._base)
 
     def is_to_start(self, number: int) -> bool:
         """Whether a trial that was begun before waits to be handed out."""
@@ -125,13 +137,16 @@ class Referee:
     def next_order(self) -> Order | Pause:
         """The next trial: an interrupted one, or a new one that stands in the ledger by now.
 
+        Once all trials of the search are out, those follow that confirm: of the reference first, of the best when they are known.
+
         Returns:
-            `wait` where all that is left are students whose teachers are still trained; `finished` once all are out.
+            `wait` where all that is left are students whose teachers are still trained, or trials that confirm what is not
+            decided yet; `finished` once all are out.
         """
         while True:
-            taken = self._taught_student() or self._unfinished_trial() or self._new_trial()
+            taken = self._taught_student() or self._unfinished_trial() or self._new_trial() or self._next_to_confirm()
             if taken is None:
-                return "wait" if self._students else "finished"
+                return "wait" if self._students or self._is_undecided else "finished"
             event, record = taken
             if self._teachers.are_ready(record):
                 self._listener(event, record)
@@ -153,11 +168,38 @@ class Referee:
         return ("requeue", self._unfinished.popleft()) if self._unfinished else None
 
     def _new_trial(self) -> tuple[str, TrialRecord] | None:
-        if self._num_asked >= self._settings.trials:
+        if self._num_asked >= self._settings.trials or self._has_to_confirm_now():
             return None
         record = self._ledger.ask(self._space, self._base, self._sampler(self._num_asked), self._attributes)
         self._num_asked += 1
+        self._num_open += 1
         return "ask", record
+
+    def _has_to_confirm_now(self) -> bool:
+        """Whether what is left of the time budget is what the confirmation takes: then the search has the trials that it has.
+
+        The trials that were asked for and not begun come when the search is resumed.
+        """
+        if self._until < math.inf and is_confirmed(self._settings, self._base):
+            needed = seconds_needed(self._ledger.records(), self._settings, self._base, self._slots)
+            if needed is not None and time.monotonic() + needed > self._until:
+                self._settings = self._settings.model_copy(update={"trials": max(1, self._num_asked)})
+                self._to_confirm = None
+        return self._num_asked >= self._settings.trials
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether trials of the search may still change what is confirmed."""
+        return self._num_open > 0 and is_confirmed(self._settings, self._base)
+
+    def _next_to_confirm(self) -> tuple[str, TrialRecord] | None:
+        if self._to_confirm is None:
+            self._to_confirm = deque(missing(self._ledger.records(), self._settings, self._base))
+        if not self._to_confirm:
+            return None
+        confirms = self._to_confirm.popleft()
+        config = config_of(confirms, self._ledger.records(), self._base, self._settings.seed)
+        return "confirm", self._ledger.begin_confirming(confirms, config, self._attributes)
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
         """One report of a trial: written down, then judged.
@@ -189,10 +231,23 @@ class Referee:
         index = int(report["report"])
         if index >= self._base.num_reports:
             return self.end(number, "complete")
+        record = self._ledger.record(number)
+        if record.confirms is not None or record.audited is not None:
+            return "continue"
         if not self.rungs.goes_on(number, index, float(report["score"])):
-            return self.end(number, "stopped")
+            return self._stop_or_audit(number, index)
         if index in self.rung_reports:
             self._ledger.pass_rung(number, index)
+        return "continue"
+
+    def _stop_or_audit(self, number: int, index: int) -> Decision:
+        """Ends a trial that is stopped at the rung of its `index`-th report, unless it was drawn to run on."""
+        position = sum(record.state == "stopped" or record.audited is not None for record in self._ledger.records())
+        share, seed = self._settings.audit_share, self._settings.seed
+        if not is_audited(position, share, num_trials=self._settings.trials, search_seed=seed):
+            return self.end(number, "stopped")
+        self._ledger.audit(number, index)
+        self._listener("audit", self._ledger.record(number))
         return "continue"
 
     def out_of_memory(self, number: int, detail: str) -> Order | None:
@@ -215,7 +270,11 @@ class Referee:
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
         if self._ledger.tell(number, ending, reason, detail):
-            self._listener("end", self._ledger.record(number))
+            record = self._ledger.record(number)
+            if record.confirms is None:
+                self._num_open -= 1
+                self._to_confirm = None  # by now others may be the best
+            self._listener("end", record)
         return "stop"
 
     def order_of(self, number: int) -> Order:

@@ -7,6 +7,7 @@ cut counts ranks instead of interpolating a percentile; a score that is no numbe
 stays decided, so that a report heard twice changes nothing.
 """
 
+import bisect
 import math
 from collections.abc import Iterable
 
@@ -36,6 +37,7 @@ class Rungs:
 
     def __init__(self, reports: Iterable[int], reduction_factor: int) -> None:
         self._scores: dict[int, dict[int, float]] = {report: {} for report in reports}
+        self._ordered: dict[int, list[float]] = {report: [] for report in self._scores}  # numbers alone, for thousands of trials
         self._decisions: dict[tuple[int, int], bool] = {}
         self._reduction_factor = reduction_factor
 
@@ -47,9 +49,10 @@ class Rungs:
         """
         rungs = cls(reports, reduction_factor)
         for record in records:
-            for report in record.reports:
+            compared = (r for r in record.reports if record.audited is None or r["report"] <= record.audited)
+            for report in compared:
                 passed = report["report"] in record.passed_rungs
-                if passed or record.state != "running":
+                if passed or record.state != "running" or report["report"] == record.audited:
                     rungs._remember(record.number, report["report"], float(report["score"]), goes_on=passed)
         return rungs
 
@@ -60,7 +63,8 @@ class Rungs:
             return True
         if (number, report) not in self._decisions:
             places = max(1, (len(scores) + 1) // self._reduction_factor)
-            better = sum(other > score for other in scores.values())
+            ordered = self._ordered[report]
+            better = len(ordered) - bisect.bisect_right(ordered, score)
             self._remember(number, report, score, goes_on=not math.isnan(score) and better < places)
         return self._decisions[number, report]
 
@@ -79,4 +83,6 @@ class Rungs:
     def _remember(self, number: int, report: int, score: float, *, goes_on: bool) -> None:
         if report in self._scores:
             self._decisions[number, report] = goes_on  # first: a display that reads meanwhile looks up what it finds scored
+            if number not in self._scores[report] and not math.isnan(score):
+                bisect.insort(self._ordered[report], score)
             self._scores[report][number] = score

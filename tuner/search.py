@@ -8,6 +8,7 @@ disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 import contextlib
 import datetime
 import gc
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from rich.console import Console
 from typer import Option
 
 from trainables.disk import is_disk_full
+from trainables.inputs import DataChangedError
 from trainables.parts import ConfigError, Problems, sentences_of
 from trainables.plain_files import dump_yaml
 from trainables.secrecy import keep_files_private
@@ -28,7 +30,7 @@ from tuner.console import errors_console, visible_lines
 from tuner.interrupts import EXIT_INTERRUPTED, leave_when_told
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.search_plan import SAMPLE_BUDGET, DataChangedError, SearchPlan
+from tuner.search_plan import SAMPLE_BUDGET, SearchPlan
 from tuner.settings import WITHOUT_LOST, parse_duration, parse_num_trials
 
 EXIT_MISTAKE, EXIT_DATA_CHANGED, EXIT_DISK_FULL = 2, 3, 4
@@ -48,13 +50,19 @@ _FIXED_ONCE_BEGUN = {
     "--study": "study",
     "--rows": "rows",
 }
-_AS_THEY_ARE = ("concurrency", "gpus_per_trial", "keep_models", "ledger", "storage", "tracking_uri")
+_AS_THEY_ARE = (
+    *("concurrency", "audit_share", "confirm", "confirm_seeds", "gpus_per_trial", "keep_models"),
+    *("ledger", "register_as", "storage", "tracking_uri"),
+)
 _OF_A_SPACE = {
     "--space": "space",
     "--searcher": "searcher",
     "--trials": "trials",
     "--early-stopping": "early_stopping",
     "--reduction-factor": "reduction_factor",
+    "--audit-share": "audit_share",
+    "--confirm": "confirm",
+    "--confirm-seeds": "confirm_seeds",
     "--tasks": "tasks",
 }
 """What a study decides by itself."""
@@ -89,6 +97,15 @@ def main(  # noqa: PLR0917 - a command line
     gpus_per_trial: Annotated[float | None, Option(help="GPUs of each trial; 0.25: four trials share one [0]")] = None,
     early_stopping: Annotated[str | None, Option(help="asha or none [asha]")] = None,
     reduction_factor: Annotated[int | None, Option(help="ASHA lets one trial of so many go on at each rung [3]")] = None,
+    audit_share: Annotated[
+        float | None, Option(help="of the trials that ASHA stops, run on to judge it by; 0: none [0.05, at least one]")
+    ] = None,
+    confirm: Annotated[
+        int | None, Option(help="train so many of the best again, to prove the winner on rows of dev kept for it; 0: none [4]")
+    ] = None,
+    confirm_seeds: Annotated[
+        int | None, Option(help="new seeds for each of them, and for the config that all trials start from [3]")
+    ] = None,
     keep_models: Annotated[int | None, Option(help="keep the weights of this many best trials [4]")] = None,
     address: Annotated[
         str | None, Option(help="auto: join the Ray cluster that runs here, HOST:PORT: that one [start Ray on this machine]")
@@ -107,6 +124,9 @@ def main(  # noqa: PLR0917 - a command line
         Option(help="s3://BUCKET/PATH, gs://... or file:///PATH for checkpoints and models [the search's folder]"),
     ] = None,
     tracking_uri: Annotated[str | None, Option(help="MLflow server or store [sqlite:///runs/mlflow.db]")] = None,
+    register_as: Annotated[
+        str | None, Option("--register", help="name under which MLflow's model registry gets the winner, as champion [none]")
+    ] = None,
     without_lost: Annotated[
         bool, Option(WITHOUT_LOST, help="go on after damage without the trials of which nothing is left; they count as failed")
     ] = False,
@@ -114,6 +134,17 @@ def main(  # noqa: PLR0917 - a command line
         bool,
         Option("--print-config", help="print settings, space and config as YAML (--config and --space read it), start nothing"),
     ] = False,
+    plan_only: Annotated[
+        bool,
+        Option("--plan", help="print what it would take (time, cost, disk, memory), after timing a few steps; start nothing"),
+    ] = False,
+    plan_first: Annotated[
+        bool, Option("--plan-first", help="make that plan, print it, keep it in the ledger beside what then happens, and search")
+    ] = False,
+    price: Annotated[
+        float | None, Option(help="with a plan: money for an hour of a worker, or of a GPU where trials use some")
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="with --plan: print one JSON object")] = False,
     quiet: Annotated[bool, Option("--quiet", "-q", help="no progress, only the result")] = False,
 ) -> None:
     """Takes the command line apart, looks at everything, then searches."""
@@ -130,10 +161,13 @@ def main(  # noqa: PLR0917 - a command line
     if print_config:
         typer.echo(dump_yaml(plan.for_people()), nl=False)
         return
+    expected = _expected(folder, plan, cluster, given) if plan_only or plan_first else None
+    if plan_only:
+        return
     from tuner.driver import drive  # Ray, Optuna: seconds, and only once there is something to do
 
     try:
-        code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet)
+        code = drive(folder, plan, cluster, is_new=resume is None, quiet=quiet, expected=expected)
     except KeyboardInterrupt:
         errors.print(f"stopped at once; go on with: {search_folder.resume_command(folder, joins=cluster is not None)}")
         code = EXIT_INTERRUPTED
@@ -158,12 +192,52 @@ def _look_at(given: Mapping[str, Any]) -> tuple[Path, SearchPlan, Cluster | None
     return folder, plan, cluster
 
 
+def _expected(folder: Path, plan: SearchPlan, cluster: Cluster | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a plan and shows it.
+
+    Raises:
+        typer.Exit: it cannot be made, or somebody interrupts.
+    """
+    from tuner.plan_command import plan_search, show  # Optuna: seconds
+
+    errors = errors_console()
+    try:
+        made = plan_search(folder, plan, cluster, is_new="resume" not in given, price=given.get("price"))
+    except (ConfigError, LedgerError) as error:
+        raise typer.Exit(_complain(errors, error, EXIT_MISTAKE)) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was started")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if given.get("plan_only") or not given["quiet"]:
+        show(made, as_json=given["as_json"])
+    return made.to_tree()
+
+
+def _wrong_with_plan(given: Mapping[str, Any]) -> list[str]:
+    """Options of a plan without one, or that do not go together."""
+    price, out = given.get("price"), []
+    if given.get("plan_only") and given.get("plan_first"):
+        out.append("--plan-first: --plan alone starts nothing; leave one of them out")
+    if given.get("plan_first") and "resume" in given:
+        out.append("--plan-first: the plan of a search is kept as it was made before it began; --plan shows what is left")
+    if given["print_config"] and (given.get("plan_only") or given.get("plan_first")):
+        out.append("--print-config: it starts nothing and times nothing; leave it out with a plan")
+    if given.get("as_json") and not given.get("plan_only"):
+        out.append("--json: is of a plan; --plan must be given with it")
+    if price is not None and not (given.get("plan_only") or given.get("plan_first")):
+        out.append("--price: is of a plan; --plan must be given with it")
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        out.append(f"--price: a number >= 0 must be given, but got {price:g}")
+    return out
+
+
 def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path, SearchPlan]:
     """Folder and plan of what the command line asks for; `problems` holds the mistakes found so far.
 
     Raises:
         ConfigError, LedgerError: every mistake in it.
     """
+    problems.add(*_wrong_with_plan(given))
     changes = {key: given[key] for key in _AS_THEY_ARE if key in given}
     if "time_budget" in given:
         changes["time_budget_seconds"] = problems.attempt(lambda: parse_duration(given["time_budget"]))
@@ -172,7 +246,7 @@ def _look_at_search(given: Mapping[str, Any], problems: Problems) -> tuple[Path,
     if "seeds" in given:
         changes["seeds"] = given["seeds"]
     if "resume" in given:
-        if not given["print_config"]:
+        if not (given["print_config"] or given.get("plan_only")):
             _recover(given["resume"], without_lost=given["without_lost"])
         return given["resume"], _look_at_resumed(given, changes, problems)
     if "trials" in given:

@@ -17,6 +17,7 @@ from tuner.processes import is_locked
 
 RUNS = Path("runs")
 SETTINGS_FILE = "settings.yaml"
+REPORT_FILE = "report.html"
 TRIALS = "trials"
 BEST = teacher_files.BEST
 _LOCK_SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.domains import Value
@@ -12,14 +12,18 @@ from trainables.config import TrialConfig
 from trainables.config_parts import SAMPLE_SOURCE
 from trainables.data.reading import look_at_rows
 from trainables.encoder_files import find_encoder
-from trainables.inputs import Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
-from trainables.parts import ConfigError, Problems
+from trainables.inputs import DataChangedError, Inputs, changed_sums, is_teacher, open_inputs, with_absolute_paths
+from trainables.parts import Problems
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
+from tuner.confirm import is_confirmed, num_trainings
 from tuner.room import TEXT_BYTES, most_bytes, running_bytes
 from tuner.settings import SearchSettings
 
 SAMPLE_BUDGET = 630
 """Training examples of a full trial on the sample corpus, so that a search that only tries tritune out takes minutes."""
+
+CONFIRM_SHARE = 0.4
+"""Of dev, kept to confirm the best with, unless the config says otherwise."""
 
 OWNED_PATHS = {
     "seed": "--seed",
@@ -27,6 +31,8 @@ OWNED_PATHS = {
     "budget_examples": "--budget",
     "num_reports": "--set num_reports=N",
     "early_dev_share": "--set early_dev_share=X",
+    "data.confirm_share": "--set data.confirm_share=X",
+    "score_confirm": "--confirm K",
     "tasks": "--tasks FILE",
     "data.source": "--data",
     "encoder.name": "--set encoder.name=NAME",
@@ -34,10 +40,6 @@ OWNED_PATHS = {
     "objective.distill.teachers": "--set objective.distill.teachers.TASK=FOLDER",
 }
 """What is the same in every trial -> what sets it.  None of these, and nothing in them, is a dimension."""
-
-
-class DataChangedError(ConfigError):
-    """Data, teachers or encoder of a search are not what they were when it began."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class SearchPlan:
         encoder_sha256: of the encoder's weights.
         fixed: paths that were set by hand; they never vary, in no space.
         model_bytes, checkpoint_bytes: of the largest trial, at most (`trainables.sizes`).
+        num_scored: rows of `dev`, and of `test` where there is one, over all tasks.
+        num_layers: of the encoder.
     """
 
     settings: SearchSettings
@@ -65,15 +69,17 @@ class SearchPlan:
     fixed: tuple[str, ...] = ()
     model_bytes: int = 0
     checkpoint_bytes: int = 0
+    num_scored: Mapping[str, int] = field(default_factory=dict)
+    num_layers: int = 1
 
     def most_bytes(self, slots: int) -> int:
         """What trials and ledger take at most with so many trials at once (`tuner.room`)."""
         return most_bytes(
             model_bytes=self.model_bytes,
             checkpoint_bytes=self.checkpoint_bytes,
-            num_trials=self.settings.trials,
+            num_trials=self.settings.trials + num_trainings(self.settings, self.base),
             slots=slots,
-            keep_models=self.settings.keep_models,
+            keep_models=self.settings.keep_models + (self.settings.confirm + 1 if is_confirmed(self.settings, self.base) else 0),
         )
 
     def bytes_in_folder(self) -> int:
@@ -102,12 +108,14 @@ class SearchPlan:
 
 
 def base_config(start: TrialConfig, assignments: Mapping[str, Any], data: str | None, settings: SearchSettings) -> TrialConfig:
-    """The config under every trial: what it starts from; then `--data`, the trial's CPUs, and what is set by hand.
+    """The config under every trial: what it starts from; then `--data`, CPUs, the confirm part of dev, and what is set by hand.
 
     Raises:
         ConfigError: a mistake in the assignments.
     """
-    own = {"num_threads": settings.cpus_per_trial, **({"data.source": data} if data else {})}
+    kept = start.data.confirm_share or (CONFIRM_SHARE if settings.confirm and settings.study is None else 0.0)
+    own: dict[str, Any] = {"num_threads": settings.cpus_per_trial, "data.confirm_share": kept, "score_confirm": False}
+    own |= {"data.source": data} if data else {}
     config = start.override({**own, **assignments})
     if config.data.source == SAMPLE_SOURCE and config.budget_examples is None:
         config = config.override({"budget_examples": SAMPLE_BUDGET})
@@ -169,7 +177,14 @@ def plan_of(settings: SearchSettings, space: Space, inputs: Inputs, fixed: tuple
         fixed=fixed,
         model_bytes=model_bytes,
         checkpoint_bytes=checkpoint_bytes,
+        num_scored=_num_scored(inputs),
+        num_layers=inputs.files.num_layers,
     )
+
+
+def _num_scored(inputs: Inputs) -> dict[str, int]:
+    tables = inputs.store.tables.items()
+    return {wanted: sum(table.num_rows for (_, split), table in tables if split == wanted) for wanted in ("dev", "test")}
 
 
 def _most_trial_bytes(space: Space, inputs: Inputs) -> tuple[int, int]:

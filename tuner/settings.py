@@ -15,6 +15,7 @@ _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
 _DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
 PASSWORD_IN_URL = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
 _SQLITE = "sqlite:///"
+_LONGEST_NAME = 256
 WITHOUT_LOST = "--without-lost-trials"
 
 
@@ -39,12 +40,20 @@ class SearchSettings(Part):
     concurrency: int | None = Field(None, ge=1, le=10_000, description="trials at once; null: as many as the CPUs and GPUs hold")
     cpus_per_trial: int = Field(1, ge=1, le=1024, description="CPUs, and threads, of each trial")
     gpus_per_trial: float = Field(0.0, ge=0, le=64, description="GPUs of each trial; 0.25: four trials share one")
+    audit_share: float = Field(
+        0.05, ge=0, le=1, description="of the trials that would be stopped, drawn to run on: so that early stopping can be judged"
+    )
+    confirm: int = Field(4, ge=0, le=64, description="so many of the best are trained again to be confirmed; 0: none")
+    confirm_seeds: int = Field(3, ge=1, le=100, description="new seeds that each of them, and the reference, is trained with")
     keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")
     ledger: str | None = Field(None, min_length=1, description="database that holds the ledger; null: a file in the folder")
     storage: str | None = Field(
         None, min_length=1, description="where trials' checkpoints and models are stored; null: in the search's folder"
     )
     tracking_uri: str | None = Field(None, min_length=1, description="MLflow server or store; null: mlflow.db beside the search")
+    register_as: str | None = Field(
+        None, min_length=1, description="name of the winner in MLflow's model registry; null: in none"
+    )
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> "SearchSettings":
@@ -111,6 +120,28 @@ def parse_tracking_uri(text: str) -> str:
     if problem:
         raise ConfigError([f"--tracking-uri: {problem}"])
     return uri
+
+
+def parse_model_name(text: str) -> str:
+    """A name for MLflow's model registry, under which `models:/NAME@ALIAS` finds it.
+
+    The rules are MLflow 3.17's (`mlflow.utils.validation._validate_model_name`), its table's, and those of its addresses.
+
+    Raises:
+        ConfigError: every rule that it breaks.
+    """
+    kept = {
+        "it must not be empty": bool(text.strip()),
+        f"at most {_LONGEST_NAME} characters": len(text) <= _LONGEST_NAME,
+        "no / : or ?": not set(text) & set("/:?"),
+        "not . nor anything that begins with ..": text != "." and not text.startswith(".."),
+        "printable characters alone": text.isprintable(),
+    }
+    shown = text if len(text) <= _LONGEST_NAME else f"{text[:50]}... ({len(text)} characters)"
+    broken = [rule for rule, is_kept in kept.items() if not is_kept]
+    if broken:
+        raise ConfigError(f"--register: a name in MLflow's registry: {rule}, but got {shown!r}" for rule in broken)
+    return text
 
 
 def sqlite_url(file: Path) -> str:

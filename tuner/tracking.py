@@ -4,8 +4,8 @@
 no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once; `serve` shows all of it (`tuner/tracking_server.py`).
 Neither of the first two trusts what it remembers: after a start, and after every error, they read back what MLflow holds (runs by
 the tags `tritune.search` and `tritune.trial`, points by the history of one metric) and send the rest.  What MLflow must hold says
-`tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`; this is the only file that imports MLflow, and it does so late,
-because that takes seconds.
+`tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`, how a winner gets into the model registry `tuner/registry.py`;
+this is the only file that imports MLflow, and it does so late, because that takes seconds.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
+from tuner.confirm import confirmation_of
 from tuner.console import visible_lines
 from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
@@ -33,7 +34,8 @@ from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
-from tuner.search_folder import RUNS, check_links, is_live
+from tuner.registry import REGISTRATION, Registered, Winner, register, winner_of
+from tuner.search_folder import BEST, RUNS, check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
 from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
@@ -72,6 +74,7 @@ class Mirror:
     Attributes:
         sent: operations done so far, by kind (`runs`, `reports`, `files`).
         settled: trials that have ended and were shown whole; none after an error other than a refused run.
+        registered: what came of the last registration.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -81,6 +84,7 @@ class Mirror:
         self._experiment_id = ""
         self._held: dict[int | None, HeldRun] | None = None  # None: to be read back
         self.settled: set[int] = set()
+        self.registered: Registered | None = None
         self._last_known: dict[int | None, HeldRun] | None = None
 
     def send(self, wanted: Mapping[int | None, WantedRun]) -> None:
@@ -104,6 +108,19 @@ class Mirror:
         if refused:
             raise next(iter(refused.values()))
         self._held = held
+
+    def register(self, winner: Winner, *, crown: bool = False) -> Registered:
+        """Registers a model whose trial was sent (see `tuner.registry.register`).
+
+        Raises:
+            ConfigError: MLflow holds no run of the trial.
+            Exception: whatever MLflow raised.
+        """
+        run = (self._held or {}).get(winner.trial)
+        if run is None:
+            raise ConfigError([f"trial {winner.trial} has no run in MLflow, and so its model cannot be registered"])
+        self.registered = register(self._client, self._experiment_id, run.run_id, winner, crown=crown)
+        return self.registered
 
     def count_missing(self, wanted: Mapping[int | None, WantedRun]) -> tuple[int, int]:
         """Trials and reports that MLflow lacks, as far as is known without asking; all of them where it never answered."""
@@ -159,17 +176,18 @@ def follow(
     gone = watch_parent(parent_pid, give_up_seconds + 60) if parent_pid else lambda: not is_live(folder)
     ledger, uri = _open(folder, tracking_uri)
     mirror = Mirror(uri)
-    follower = Follower(
-        send_once=lambda: mirror.send(_read_ledger(ledger, folder, gone=gone(), settled=mirror.settled)),
-        is_over=lambda: gone() or bool(ledger.header.get("ended")),
-    )
+
+    def send_once() -> None:
+        mirror.send(_read_ledger(ledger, folder, gone=gone(), settled=mirror.settled))
+        _register_winner(mirror, ledger, folder)
+
+    follower = Follower(send_once, is_over=lambda: gone() or bool(ledger.header.get("ended")))
     with _only_mirror(folder, wait_seconds=60):  # the mirror of a driver that was killed just now may still be at its end
         if follower.run(give_up_seconds, poll_seconds):
             print(f"MLflow holds the whole search; sent: {_summary(mirror)}", flush=True)
             return
-        print(
-            f"{_shortfall(mirror, _read_ledger(ledger, folder, gone=gone()))}; send the rest: {sync_command(folder)}", flush=True
-        )
+        shortfall = _shortfall(mirror, _read_ledger(ledger, folder, gone=gone()), ledger.header)
+        print(f"{shortfall}; send the rest: {sync_command(folder)}", flush=True)
     raise typer.Exit(1)
 
 
@@ -182,15 +200,43 @@ def sync(
     ledger, uri = _open(folder, tracking_uri)
     with _only_mirror(folder, wait_seconds=1):
         mirror = Mirror(uri)
+        _send_all(mirror, ledger, folder)
         try:
-            wanted = _read_ledger(ledger, folder, gone=not is_live(folder))
-        except LedgerError as error:
-            raise _failure(str(error), 2) from None
-        try:
-            mirror.send(wanted)
+            _register_winner(mirror, ledger, folder)
         except Exception as error:
-            raise _failure(f"{_shortfall(mirror, wanted)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
-    typer.echo(f"sent to {uri}: {_summary(mirror)}")
+            raise _failure(
+                f"{_not_registered(mirror, ledger.header)}: {first_line(error)}; sent: {_summary(mirror)}", 1
+            ) from None
+    typer.echo(visible_lines(f"sent to {uri}: {_summary(mirror)}"))
+
+
+def register_export(folder: Path, export: Path, name: str) -> str:
+    """Registers an export of a search as a person asks for it: it becomes the champion, whatever was that before.
+
+    Waits for an MLflow that does not answer as long as for any other request: ten seconds.
+
+    Args:
+        folder: of the search; nobody may hold it.
+        export: folder of the model.
+        name: in the registry.
+
+    Returns:
+        What came of it, in a line.
+
+    Raises:
+        ConfigError: what lies in `export` cannot be registered.
+        Exit: MLflow failed, which was told; code 1.
+    """
+    ledger, uri = _open(folder, None)
+    header = ledger.header
+    winner = winner_of(folder, header, export, name, claim=confirmation_of(header, ledger.records()).claim)
+    with _only_mirror(folder, wait_seconds=60):
+        mirror = Mirror(uri)
+        _send_all(mirror, ledger, folder)
+        try:
+            return str(mirror.register(winner, crown=True))
+        except Exception as error:
+            raise _failure(f"{name}: not registered: {first_line(error)}", 1) from None
 
 
 @app.command()
@@ -217,7 +263,30 @@ def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool, settled: Collectio
     """What MLflow must hold now.  `gone`: the driver that was followed is; another may be at work in its place."""
     header = ledger.header
     over = bool(header.get("ended")) or (gone and not is_live(folder))
-    return wanted_runs(header, ledger.records(live=not over), folder, over=over, settled=settled)
+    records = ledger.records(live=not over)
+    claim = confirmation_of(header, records).claim if over else ""
+    return wanted_runs(header, records, folder, over=over, settled=settled, claim=claim)
+
+
+def _send_all(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
+    """Sends what MLflow lacks; what fails is told, and ends the command."""
+    try:
+        wanted = _read_ledger(ledger, folder, gone=not is_live(folder))
+    except LedgerError as error:
+        raise _failure(str(error), 2) from None
+    try:
+        mirror.send(wanted)
+    except Exception as error:
+        raise _failure(f"{_shortfall(mirror, wanted, ledger.header)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
+
+
+def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
+    """Registers what lies in `best/` where the driver has written down that it is to be, and has ended."""
+    header = ledger.header
+    asked = header.get(REGISTRATION)
+    if asked and header.get("ended"):
+        claim = confirmation_of(header, ledger.records()).claim
+        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"], claim=claim))
 
 
 def _connect(uri: str) -> tuple[Any, str]:
@@ -367,17 +436,20 @@ def _only_mirror(folder: Path, wait_seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _shortfall(mirror: Mirror, wanted: Mapping[int | None, WantedRun]) -> str:
+def _shortfall(mirror: Mirror, wanted: Mapping[int | None, WantedRun], header: Mapping[str, Any]) -> str:
     num_trials, num_reports = mirror.count_missing(wanted)
-    return f"the MLflow mirror is not complete: {num_trials} trials, {num_reports} reports are missing"
+    missing = [f"{num_trials} trials, {num_reports} reports are missing", _not_registered(mirror, header)]
+    return f"the MLflow mirror is not complete: {', '.join(filter(None, missing))}"
+
+
+def _not_registered(mirror: Mirror, header: Mapping[str, Any]) -> str:
+    asked = header.get(REGISTRATION)
+    return f"trial {asked['trial']} is not registered as {asked['name']}" if asked and mirror.registered is None else ""
 
 
 def _summary(mirror: Mirror) -> str:
-    return (
-        ", ".join(f"{mirror.sent[kind]} {kind}" for kind in ("runs", "reports", "files"))
-        if mirror.sent
-        else "nothing was missing"
-    )
+    sent = ", ".join(f"{mirror.sent[kind]} {kind}" for kind in ("runs", "reports", "files")) if mirror.sent else ""
+    return "; ".join(filter(None, [sent or "nothing was missing", str(mirror.registered or "")]))
 
 
 def _failure(message: str, code: int) -> typer.Exit:

@@ -19,7 +19,7 @@ from tuner.ledger_places import LedgerError
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ROWS = {"train": 120, "dev": 40, "test": 10}
-QUICK = ["--space", "basics", "--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
+QUICK = ["--space", "basics", "--confirm", "0", "--audit-share", "0", "--set", "encoder.name=tiny", "--set", "data.max_tokens=48"]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Bench:
         return process
 
     def end_all(self) -> None:
-        """Ends what a test that failed has left running: it would be held against the next one."""
+        """Ends what a test that failed has left running, which would be held against the next one, and closes all pipes."""
         for process in self._started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+            process.communicate()
 
     def run(self, module: str, *args: str | Path, timeout_seconds: float = 180) -> Done:
         """A command, run to its end."""

@@ -86,13 +86,15 @@ def test_time_budget_leaves_a_search_that_goes_on(bench: Bench) -> None:
 
 
 def test_dead_mlflow_server_does_not_stop_a_search(bench: Bench) -> None:
-    done = bench.search("--budget", "90", "--trials", "2", "--tracking-uri", "http://127.0.0.1:9", "--out", "runs/m")
+    mlflow = ("--tracking-uri", "http://127.0.0.1:9", "--register", "bert")
+    done = bench.search("--budget", "90", "--trials", "2", *mlflow, "--out", "runs/m")
     assert done.code == 0, done.err
-    assert "python -m tuner.tracking sync runs/m" in done.out
+    assert "is not registered as bert; that is done later by: python -m tuner.tracking sync runs/m\n" in done.out
     assert {record.state for record in bench.records("m")} <= {"complete", "stopped"}
     store = f"sqlite:///{bench.folder}/other.db"
     synced = bench.run("tuner.tracking", "sync", "runs/m", "--tracking-uri", store)
     assert synced.code == 0, synced.err
+    assert synced.out.endswith("; registered as bert, version 1\n")
 
 
 def test_reader_of_the_output_may_leave(bench: Bench) -> None:

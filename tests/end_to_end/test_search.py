@@ -1,6 +1,8 @@
 """A search as a user runs it, from the command line to MLflow, and what a user does with it afterwards."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 import yaml
 
 from tests.end_to_end.conftest import Bench, Done
+from trainables.tasks import CS224N
 from tuner.ledger import Ledger
 
 NUM_TRIALS = 5
@@ -46,6 +49,8 @@ def test_output_names_each_thing_written_and_its_command(finished: tuple[Bench, 
         "python -m reports.leaderboard runs/night1",
         "python -m tuner.tracking serve ",
         "python -m trainables.train --config runs/night1/best/config.yaml",
+        "python -m tuner.export runs/night1 --verify",
+        "python -m trainables.predict runs/night1/best --task sts sentence1 sentence2",
         "python -m tuner.search --resume runs/night1 --trials +8",
     ):
         assert command in done.out
@@ -110,6 +115,29 @@ def test_best_config_trains_again_to_the_same_score(finished: tuple[Bench, Done]
     assert f"best score {score:.4f}" in done.out
     again = json.loads((bench.folder / "again" / "best" / "metrics.json").read_text())
     assert again["score"] == score
+
+
+def test_best_is_verified_and_reproduced(finished: tuple[Bench, Done]) -> None:
+    bench, _ = finished
+    score = json.loads((search_folder(bench) / "best" / "metrics.json").read_text())["best_report"]["score"]
+    done = bench.run("tuner.export", "runs/night1", "--verify")
+    assert done.code == 0, done.err
+    assert f"recorded score {score:.6f}\nscore now      {score:.6f}   (the same)" in done.out
+    script = search_folder(bench) / "best" / "reproduce.sh"
+    environment = {**bench.environment, "PYTHON": sys.executable}
+    trained = subprocess.run([script, "--quiet"], capture_output=True, text=True, check=True, cwd="/", env=environment)
+    assert f"best score {score:.4f}" in trained.stdout
+
+
+def test_best_says_of_dev_and_test_what_its_prediction_files_say(finished: tuple[Bench, Done]) -> None:
+    bench, _ = finished
+    for task in CS224N.tasks:
+        for split, suffix in (("dev", "dev"), ("test", "test-student")):
+            rows = bench.data / f"{task.file_stem}-{suffix}.csv"
+            done = bench.run("trainables.predict", "runs/night1/best", "--task", task.name, "--file", rows)
+            file = search_folder(bench) / "best" / "predictions" / f"{task.prediction_name}-{split}-output.csv"
+            assert done.code == 0, done.err
+            assert done.out == file.read_text()
 
 
 def test_export_again_gives_the_same_files(finished: tuple[Bench, Done]) -> None:

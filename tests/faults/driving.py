@@ -139,7 +139,7 @@ def _curves(found: list[TrialRecord]) -> dict[tuple[int, int, str], float]:
         for record in found
         for report in record.reports
         for key, value in report.items()
-        if isinstance(value, int | float) and not key.endswith(("_seconds", "_per_second"))
+        if isinstance(value, int | float) and not key.endswith(("_seconds", "_per_second", "memory_bytes"))
     }
 
 

@@ -101,6 +101,8 @@ ELSEWHERE = {
     "budget_examples": "so many that there are 20 steps",
     "num_reports": "1",
     "early_dev_share": "of reports before the last",
+    "data.confirm_share": "test_confirm_part.py; likewise",
+    "score_confirm": "test_trainer.py",
     "num_threads": "1",
     "seed": "of the draw",
 }

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from trainables.memory import count_oom_kills, hand_back_freed_memory, keep_freed_memory, kill_me_first
+from trainables.memory import (
+    count_oom_kills,
+    forget_peak_memory,
+    hand_back_freed_memory,
+    keep_freed_memory,
+    kill_me_first,
+    most_memory_bytes,
+    peak_memory_bytes,
+)
 
 FREE = """
 import ctypes, platform, sys
@@ -23,6 +31,17 @@ library.free(block)
 if sys.argv[1] == "hand back":
     assert hand_back_freed_memory()
 print(resident() - before > 16 * 2**20)
+"""
+PEAK = """
+from trainables.memory import forget_peak_memory, peak_memory_bytes
+forget_peak_memory()
+print(peak_memory_bytes())
+block = bytearray(b"x" * (64 * 2**20))
+print(peak_memory_bytes())
+del block
+print(peak_memory_bytes())
+forget_peak_memory()
+print(peak_memory_bytes())
 """
 
 
@@ -71,3 +90,30 @@ def test_the_kernel_takes_it_from_a_process_for_itself() -> None:
     code = "from trainables.memory import kill_me_first; kill_me_first(); print(open('/proc/self/oom_score_adj').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel's count")
+def test_the_peak_of_memory_is_what_was_held_since_it_was_forgotten() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    before, with_block, afterwards, forgotten = map(int, done.stdout.split())
+    assert with_block - before > 48 * 2**20
+    assert afterwards >= with_block - 2**20
+    assert forgotten < with_block - 48 * 2**20
+
+
+def test_where_the_kernel_does_not_say_the_peak_is_that_of_the_whole_process(tmp_path: Path) -> None:
+    forget_peak_memory(tmp_path / "none" / "clear_refs")
+    assert peak_memory_bytes(tmp_path / "status") >= peak_memory_bytes() // 2 > 2**20
+    (tmp_path / "status").write_text("VmHWM:\t    2048 kB\n")
+    assert peak_memory_bytes(tmp_path / "status") == 2 * 2**20
+
+
+def test_what_a_process_may_hold_is_the_least_of_machine_and_control_group(tmp_path: Path) -> None:
+    machine = most_memory_bytes(tmp_path / "none", tmp_path)
+    assert machine > 2**28
+    (tmp_path / "cgroup").write_text("0::/a\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "memory.max").write_text("max\n")
+    assert most_memory_bytes(tmp_path / "cgroup", tmp_path) == machine
+    (tmp_path / "a" / "memory.max").write_text("1048576\n")
+    assert most_memory_bytes(tmp_path / "cgroup", tmp_path) == 2**20

@@ -77,7 +77,7 @@ def test_it_reports_step_by_step_and_takes_the_next_trial(order: dict[str, Any],
     assert (tmp_path / "0001" / "best").is_dir()
 
 
-TIMES = ("seconds", "per_second")
+TIMES = ("seconds", "per_second", "memory_bytes")
 OTHERS = (
     {"optimizer.name": "lion", "num_threads": 2, "encoder.pair_encoding": "bi", "heads.sst.kind": "mlp"},
     {

@@ -11,8 +11,9 @@ import torch
 from trainables.balancing.task_schedules import TASK_SCHEDULES
 from trainables.config import TrialConfig
 from trainables.data.resident import ResidentTable, ResidentTokens
-from trainables.evaluation import evaluate
+from trainables.evaluation import evaluate, pearson
 from trainables.model.files import load_model
+from trainables.outcomes import Outcome
 from trainables.parts import ConfigError
 from trainables.steps import Metrics
 from trainables.tasks import CS224N
@@ -566,3 +567,28 @@ def test_what_cannot_be_is_said_at_once(small_config: TrialConfig) -> None:
     with pytest.raises(ConfigError) as error:
         Trainer(small_config.override({"encoder.name": "/no/encoder", "data.source": "/no/data"}))
     assert len(error.value.problems) == 2
+
+
+def test_the_confirm_part_is_scored_only_where_that_is_asked_for(small_config):
+    """A trial of a search never looks at it, and one that does trains exactly as one that does not."""
+    split = small_config.override({"data.confirm_share": 0.5, "early_dev_share": 0.5})
+    blind, seeing = Trainer(split), Trainer(split.override({"score_confirm": True}))
+    reports = [(blind.advance(), seeing.advance()) for _ in range(small_config.num_reports)]
+    for one, other in reports:
+        assert "confirm" not in one
+        assert all(other[key] == value for key, value in one.items() if "second" not in key)
+    assert ["confirm" in other for _, other in reports] == [False, False, True]
+    confirm = reports[-1][1]["confirm"]
+    scored = evaluate(seeing.model, seeing.store, "confirm")
+    assert {key: confirm[key] for key in scored.metrics} == scored.metrics
+    for name, task in split.tasks.by_name.items():
+        outcome = Outcome.parse(confirm["outcomes"][name])
+        assert outcome.num_rows == seeing.store.table(name, "confirm").num_rows
+        found = outcome.correct.mean() if outcome.correct is not None else pearson(outcome.predicted, outcome.labels)
+        assert found == pytest.approx(confirm[task.metric_key], abs=1e-12)
+
+
+def test_with_all_of_dev_in_each_report_the_confirm_part_is_in_each(small_config):
+    config = small_config.override({"data.confirm_share": 0.5, "early_dev_share": 1.0, "score_confirm": True})
+    trainer = Trainer(config)
+    assert all("confirm" in trainer.advance() for _ in range(config.num_reports))

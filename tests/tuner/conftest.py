@@ -50,7 +50,8 @@ class Toy:
 
     def settings(self, **changes: Any) -> SearchSettings:
         """Rungs at the reports 1 and 2."""
-        return SearchSettings.parse({"trials": 5, "searcher": "random", "reduction_factor": 2, **changes})
+        own = {"trials": 5, "searcher": "random", "reduction_factor": 2, "audit_share": 0.0}
+        return SearchSettings.parse({**own, **changes})
 
     def report(self, index: int, score: float) -> dict[str, Any]:
         costs = {"budget": 100 * index, "train_seconds": 2.0, "examples_per_second": 50.0}

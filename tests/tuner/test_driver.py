@@ -15,10 +15,13 @@ from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 from tuner.prepare import prepare
+from tuner.records import TrialRecord
 from tuner.room import in_words
 
 
 class NoMirror:
+    result = MirrorResult(True, "")
+
     def __init__(self, folder: Path) -> None:
         self.waits: list[float] = []
         made.append(self)
@@ -31,7 +34,7 @@ class NoMirror:
 
     def close(self, timeout_seconds: float) -> MirrorResult:
         self.waits.append(timeout_seconds)
-        return MirrorResult(True, "")
+        return self.result
 
 
 made: list[NoMirror] = []
@@ -41,7 +44,7 @@ made: list[NoMirror] = []
 def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., bool]], int]:
     made.clear()
     monkeypatch.setattr(driver, "MirrorProcess", NoMirror)
-    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
 
     def run(search: Callable[..., bool]) -> int:
         monkeypatch.setattr(driver, "_search", search)
@@ -139,7 +142,7 @@ def test_who_joined_a_cluster_is_told_to_join_one_again(
     monkeypatch.setattr(driver, "_search", lambda *_, **__: True)
     cluster = Cluster("10.0.0.1:6379", Path("token"), (Node("id", "host", "10.0.0.1", 2, 0),))
     folder = tmp_path / "runs" / "x"
-    plan = prepare({"trials": 2}, set_texts=["encoder.name=tiny"])
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
     assert driver.drive(folder, plan, cluster, is_new=True, quiet=True) == EXIT_INTERRUPTED
     assert f"python -m tuner.search --resume {folder} --address auto   (2 trials are not" in capsys.readouterr().out
 
@@ -164,3 +167,78 @@ def test_with_a_storage_it_announces_what_lies_where(tmp_path: Path, capsys: pyt
     assert f"on disk at most {in_words(plan.bytes_in_folder())} (ledger, logs, a model to be exported); " in said
     assert f"in the storage at most {in_words(plan.most_bytes(2))}; a trial takes {in_words(plan.running_bytes())} on the" in said
     assert plan.running_bytes() < plan.most_bytes(2)
+
+
+def test_the_ledger_says_when_drivers_were_at_work_and_what_was_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drive: Callable[..., int]
+) -> None:
+    folder = tmp_path / "runs" / "x"
+    drive(lambda *_, **__: True)
+    assert driver.PLAN not in driver.Ledger.read(folder).header
+    plan = prepare({"trials": 2, "confirm": 0}, set_texts=["encoder.name=tiny"])
+    driver.drive(folder, plan, is_new=False, quiet=True, expected={"made": "before"})
+    header = driver.Ledger.read(folder).header
+    assert header[driver.PLAN] == {"made": "before"}
+    assert len(header["drivers"]) == 2 and all(start <= end for start, end in header["drivers"])
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_mirror_is_told_whom_to_register_and_what_came_of_it_is_said(
+    complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs" / "x"
+    record = TrialRecord(7, "complete", {}, {}, ({"budget": 9, "score": 0.5, "train_seconds": 1.0},))
+
+    class Mirror(NoMirror):
+        result = MirrorResult(complete, "registered as bert, version 3" if complete else "it was killed")
+
+        def close(self, timeout_seconds: float) -> MirrorResult:
+            seen.append(driver.Ledger.read(folder).header)
+            return super().close(timeout_seconds)
+
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(driver, "MirrorProcess", Mirror)
+    monkeypatch.setattr(driver, "export_best", lambda *_, **__: (folder / "best", record))
+    monkeypatch.setattr(driver, "_num_unfinished", lambda *_: 0)
+    monkeypatch.setattr(driver, "_search", lambda *_, **__: False)
+    plan = prepare({"trials": 2, "register_as": "bert"}, set_texts=["encoder.name=tiny"])
+    made.clear()
+    assert driver.drive(folder, plan, is_new=True, quiet=True) == driver.EXIT_DONE
+    assert seen[0]["registration"] == {"name": "bert", "trial": 7} and seen[0]["ended"] == "complete"
+    assert driver._MIRROR_SECONDS < made[0].waits[0] <= 60
+    said = capsys.readouterr().out
+    assert ("registered as bert, version 3\n" in said) == complete
+    assert (
+        f"trial 7 is not registered as bert; that is done later by: python -m tuner.tracking sync {folder}\n" in said
+    ) != complete
+
+    monkeypatch.setattr(driver, "_search", lambda *_, **__: True)  # it goes on, and is interrupted: there is no winner yet
+    assert driver.drive(folder, plan, is_new=False, quiet=True) == EXIT_INTERRUPTED
+    assert seen[-1]["registration"] is None
+    assert "registered as" not in capsys.readouterr().out
+
+
+def test_a_search_that_is_done_has_its_report(
+    drive: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drive(lambda *_args, **_more: False)
+    report = tmp_path / "runs" / "x" / "report.html"
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert f"report        open {report} in a browser" in capsys.readouterr().out
+
+
+def test_a_report_that_fails_is_a_line_and_no_failure_of_the_search(
+    drive: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "runs" / "x" / "report.html"
+    mine.parent.mkdir(parents=True)
+
+    def search(*_args: Any, **_more: Any) -> bool:
+        mine.write_text("my notes")
+        return False
+
+    assert drive(search) == 0
+    said = capsys.readouterr().out
+    assert "no report was written: ConfigError" in said
+    assert "python -m reports.build" in said
+    assert mine.read_text() == "my notes"

@@ -1,6 +1,8 @@
 """A search of trials that never trained: their weights are tiny models as they begin, their reports what those score."""
 
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +13,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from tests.tuner.trained_search import small_data, train_search
 from trainables.checkpoints import write_checkpoint
 from trainables.config import TrialConfig
+from trainables.data.sample import make_sample
 from trainables.data.tokens import tokenise
 from trainables.encoder_files import find_encoder
 from trainables.evaluation import evaluate
 from trainables.model.files import load_model, save_model
 from trainables.model.multitask import MultitaskModel
+from trainables.predict.__main__ import app as predict_app
 from trainables.storage import Storage, StorageError
-from tuner import search_folder
-from tuner.export import FILES, ExportError, app, choose, export_best
+from trainables.tasks import CS224N
+from tuner import export, search_folder
+from tuner.choosing import ExportError, choose
+from tuner.claim import Estimate
+from tuner.confirm import Confirmation, Confirmed
+from tuner.export import FILES, app, export_best
 from tuner.ledger import Ledger
 from tuner.records import rank
 from tuner.stored_trials import PLACE
@@ -45,6 +54,14 @@ def finished(toy: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ledger.report(number, report)
         ledger.tell(number, "complete")
     shutil.rmtree(search_folder.trial_folder(folder, 2))
+    return folder
+
+
+@pytest.fixture(scope="module", params=[{}, {"data__normalise_text": True}, {"encoder__copies": "singles_and_pairs"}], ids=str)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a search of one trained trial, and its data."""
+    folder = tmp_path_factory.mktemp("made")
+    train_search(folder / "search", small_data(folder / "data"), **request.param)
     return folder
 
 
@@ -74,6 +91,64 @@ def test_the_best_with_weights_goes_to_best(search: Path) -> None:
     assert said == f"{search / 'best'}: trial {winner.number}, score {winner.score:.4f}; loaded again, it scores the same\n"
     assert sorted(path.name for path in (search / "best").iterdir()) == sorted(FILES)
     assert trial_in(search / "best") == winner.number
+
+
+def test_its_record_and_its_card_hold_what_dev_says(search: Path) -> None:
+    best, record = export_best(search)
+    dev = json.loads((best / "metrics.json").read_text())["dev"]
+    assert dev["score"] == pytest.approx(record.score, abs=1e-6)
+    for task in CS224N.tasks:
+        lines = (best / "predictions" / f"{task.prediction_name}-dev-output.csv").read_text().splitlines()[1:]
+        predicted = [float(line.split(" , ")[1]) for line in lines]
+        figures, labels = dev["tasks"][task.name], make_sample()[task.name]["dev"].labels
+        assert figures["rows"] == len(predicted)
+        if task.target == "score":
+            errors = [abs(one - other) for one, other in zip(predicted, labels, strict=True)]
+            assert figures["mean_absolute_error"] == pytest.approx(sum(errors) / len(errors), abs=1e-5)
+            continue
+        pairs = list(zip(labels, predicted, strict=True))
+        for true, row in enumerate(figures["confusion"]):
+            assert row == [pairs.count((true, made)) for made in range(len(row))]
+        right = sum(figures["confusion"][place][place] for place in range(len(figures["confusion"])))
+        assert right / figures["rows"] == pytest.approx(figures["accuracy"])
+    card = (best / "README.md").read_text()
+    assert f"Mean absolute error {dev['tasks']['sts']['mean_absolute_error']:.4f}" in card
+    assert f"| 0 (no) | {' | '.join(map(str, dev['tasks']['qqp']['confusion'][0]))} |" in card
+    rows = make_sample()["sst"]
+    assert f"| SST-5 sentiment | {' | '.join(str(rows[split].num_rows) for split in ('train', 'dev', 'test'))} |" in card
+
+
+def test_an_interval_stands_in_its_record_and_on_its_card(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, record = export_best(search)
+    assert "interval" not in json.loads((best / "metrics.json").read_text())
+    assert "| 95 % interval of the score | not confirmed |" in (best / "README.md").read_text()
+    found = Estimate(None, (0.6,), 0.6, None, 0.5, 0.625, 1.0, 0.1, 0.05, 0.2)
+    confirmed = Confirmation((Confirmed(3, 0.7, (record.number,), found),))
+    monkeypatch.setattr(export, "confirmation_of", lambda *_: confirmed)
+    assert export_best(search)[1] == record
+    metrics, card = json.loads((best / "metrics.json").read_text()), (best / "README.md").read_text()
+    assert (metrics["interval"], metrics["claim"]) == ([0.5, 0.625], confirmed.claim)
+    assert "| 95 % interval of the score | 0.5000 to 0.6250 |" in card
+    assert f"0.5000 to 0.6250. {confirmed.claim}" in card and "Not confirmed" not in card
+
+
+def test_predict_says_of_dev_what_the_export_does(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, data = made / "search" / "best", made / "data"
+    monkeypatch.chdir("/")
+    for task, (split, suffix) in itertools.product(CS224N.tasks, {"dev": "dev", "test": "test-student"}.items()):
+        file = best / "predictions" / f"{task.prediction_name}-{split}-output.csv"
+        args = [str(best), "--task", task.name, "--file", str(data / f"{task.file_stem}-{suffix}.csv")]
+        done = CliRunner().invoke(predict_app, args)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == file.read_text()
+
+
+def test_an_export_from_before_there_was_a_script_is_written_over(search: Path, tmp_path: Path) -> None:
+    out, _ = export_best(search, out=tmp_path / "out")
+    script = (out / "reproduce.sh").read_text()
+    (out / "reproduce.sh").unlink()
+    assert run(search, "--out", out)[0] == 0
+    assert (out / "reproduce.sh").read_text() == script and os.access(out / "reproduce.sh", os.X_OK)
 
 
 def test_the_trial_asked_for_goes_where_it_is_asked_to_go(search: Path, tmp_path: Path) -> None:
@@ -262,3 +337,37 @@ def test_a_storage_that_is_gone_is_told(stored: tuple[Path, Storage], monkeypatc
     monkeypatch.setattr(Storage, "sealed", lambda self, _name: (_ for _ in ()).throw(StorageError(self.uri, "timed out")))
     code, _, said = run(folder)
     assert code == 2 and "the storage cannot be used" in said
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
+def test_what_is_exported_may_be_registered_and_the_last_one_asked_for_is_the_champion(search: Path) -> None:
+    from tuner import tracking
+
+    with_best, with_other = run(search, "--register", "bert"), run(search, "--trial", "0", "--register", "bert")
+    again = run(search, "--register", "bert")
+    assert [code for code, _, _ in (with_best, with_other, again)] == [0, 0, 0], (with_best, with_other, again)
+    assert [out.splitlines()[-1] for _, out, _ in (with_best, with_other, again)] == [
+        "registered as bert, version 1",
+        "registered as bert, version 2",
+        "registered as bert, version 1 (it was there)",
+    ]
+    client, _ = tracking._connect(tracking.default_tracking_uri(search))
+    champion = client.get_model_version_by_alias("bert", "champion")
+    assert (str(champion.version), champion.tags["tritune.trial"]) == ("1", "1")
+    assert champion.tags["tritune.score"] == f"{Ledger.open(search).record(1).score:.6f}"
+
+
+def test_a_name_that_cannot_be_registered_is_told_before_anything_is_exported(search: Path) -> None:
+    code, _, err = run(search, "--register", "../a", "--how", "average")
+    assert code == 2 and not (search / "best").exists()
+    assert err.count("--register: ") == 2 and "--how is for --ensemble" in err
+    code, _, err = run(search, search, "--ensemble", "--register", "a")
+    assert code == 2 and "--register is for one search" in err
+
+
+def test_what_cannot_be_registered_is_exported_all_the_same(search: Path) -> None:
+    Ledger.open(search).set_header("settings", {"tracking_uri": "http://127.0.0.1:9"})
+    code, out, err = run(search, "--register", "bert")
+    assert code == 1 and (search / "best" / "heads.safetensors").is_file()
+    assert "loaded again, it scores the same" in out
+    assert "MLflow mirror is not complete" in err

@@ -1,9 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner import housekeeping
 from tuner.housekeeping import Sweeper
 from tuner.records import TrialRecord, rank
 
@@ -67,3 +69,22 @@ def test_a_storage_is_told_of_each_trial_that_has_ended(records: list[TrialRecor
     assert last == {r.number: r in rank(ended)[:keep] for r in ended}
     just_now = {number for number, _, has_just_ended in stored.told if has_just_ended}
     assert just_now == {r.number for r in ended if r in records[num_known:]}
+
+
+def test_the_most_that_was_seen_in_a_folder_stays_and_looks_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(housekeeping.time, "monotonic", lambda: now[0])
+    disk = housekeeping.PeakDisk(tmp_path, 5_000)
+    nobody = TrialRecord(0, "running", {}, {}, ())
+    disk("ask", nobody)
+    assert disk.num_bytes == 5_000  # that of an earlier driver
+    (tmp_path / "weights").write_bytes(b"x" * 100_000)
+    disk("report", nobody)
+    assert disk.num_bytes == 5_000  # it has just looked
+    now[0] += 5.0
+    disk("report", nobody)
+    assert disk.num_bytes >= 100_000
+    (tmp_path / "weights").unlink()
+    now[0] += 5.0
+    disk("end", nobody)
+    assert disk.num_bytes >= 100_000

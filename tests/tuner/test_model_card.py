@@ -5,7 +5,7 @@ import yaml
 
 from trainables.config import TrialConfig
 from trainables.tasks import CS224N
-from tuner.model_card import LUCKY, ensemble_card, model_card
+from tuner.model_card import LUCKY, NOTHING_FOUND, Findings, ensemble_card, model_card
 from tuner.records import TrialRecord
 
 REPORTS = (
@@ -14,10 +14,10 @@ REPORTS = (
 )
 
 
-def card(encoder: str = "tiny", reports: Any = REPORTS) -> str:
+def card(encoder: str = "tiny", reports: Any = REPORTS, findings: Findings = NOTHING_FOUND) -> str:
     config = TrialConfig().override({"encoder.name": encoder, "data.source": "/data/mine"}).to_tree()
     record = TrialRecord(7, "complete", {"optimizer.lr": 3e-5, "heads.*.kind": "mlp"}, config, reports)
-    return model_card({"name": "night1"}, record)
+    return model_card({"name": "night1", "data_hashes": {"sts-dev.csv": "ab"}}, record, findings=findings)
 
 
 def test_it_says_what_the_model_is_and_what_it_scores() -> None:
@@ -33,6 +33,24 @@ def test_it_says_what_the_model_is_and_what_it_scores() -> None:
         "- `heads.*.kind` = mlp",
     ):
         assert part in text, part
+
+
+def test_a_score_that_was_not_confirmed_is_not_passed_off_as_one_that_was() -> None:
+    text = card()
+    assert "| 95 % interval of the score | not confirmed |" in text and "**Not confirmed** on rows" in text
+    text = card(findings=Findings(interval=(0.7, 0.75), claim="Better than the reference, in 95 of 100."))
+    assert "| 95 % interval of the score | 0.7000 to 0.7500 |" in text
+    assert "Confirmed: 95 % interval of the score 0.7000 to 0.7500. Better than the reference, in 95 of 100." in text
+    assert "not confirmed" not in text.lower()
+
+
+def test_it_has_use_limits_data_and_lineage() -> None:
+    rows = {name: {"train": 3, "dev": 2} for name in CS224N.names}
+    text = card(findings=Findings(rows=rows, num_left_out=4))
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## Use", "## Limits", "## How it was made", "## Data", "## Lineage"]
+    assert 'python -m trainables.predict . --task sts "sentence1" "sentence2"' in text
+    assert "4 rows with an empty cell" in text and "- `sts-dev.csv` ab" in text
 
 
 def test_its_head_is_yaml() -> None:

@@ -10,7 +10,7 @@ from search_spaces.studies import best_fit, leaderboard
 from search_spaces.studies.basics import SPACE
 from tests.tuner.planning import TINY, begin, problems_of, write_task
 from trainables.config import TrialConfig
-from trainables.inputs import absolute_encoder, absolute_source
+from trainables.inputs import DataChangedError, absolute_encoder, absolute_source
 from trainables.parts import ConfigError, Problems
 from trainables.paths import write_yaml
 from trainables.tasks import CS224N
@@ -18,7 +18,6 @@ from tuner import search_plan as module
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
 from tuner.prepare import prepare, prepare_resume
-from tuner.search_plan import DataChangedError
 
 
 def test_a_plan_knows_all_that_a_search_needs(data: Path) -> None:
@@ -365,6 +364,13 @@ def test_a_changed_teacher_is_refused(change: str, data: Path, tmp_path: Path, t
     prepare_resume(folder, {}, None, Problems())  # of a search that did not write them down, nobody knows
     [problem] = caught.value.problems
     assert problem.startswith(f"teacher {teacher}: the weights have changed: sha256 was ")
+
+
+def test_a_name_for_the_registry_is_looked_at_with_all_the_rest(data: Path) -> None:
+    assert prepare({"register_as": "my bert"}, set_texts=[TINY], data=str(data)).settings.register_as == "my bert"
+    with pytest.raises(ConfigError) as caught:
+        prepare({"register_as": "a/b", "trials": 0}, set_texts=[TINY], data=str(data))
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["--register", "--trials"]
 
 
 def test_a_storage_is_looked_at_before_anything_starts(data: Path, tmp_path: Path) -> None:

@@ -17,88 +17,26 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
-from search_spaces.studies.leaderboard import SPACE
+from tests.tuner.mirrored_search import Search, export, finished
 from trainables.config import TrialConfig
 from trainables.paths import read_yaml
 from tuner import tracking
-from tuner.ledger import Ledger
 from tuner.mirror_loop import Follower
 from tuner.mirror_plan import Create, HeldRun, Log, SetStatus, Upload, count_missing, is_whole, plan_run
-from tuner.mirror_runs import Point, WantedRun, clean_name, wanted_runs
-from tuner.search_folder import trial_folder
+from tuner.mirror_runs import Point, clean_name, wanted_runs
 from tuner.tracking import Mirror, MirrorProcess, default_tracking_uri
 
 # MLflow 3.17 uses an option of SQLAlchemy that 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
 
-BASE = TrialConfig.parse({"encoder": {"name": "tiny"}, "budget_examples": 900, "optimizer": {"warmup_fraction": 0.1}})
-METRICS = {
-    **{"sst_accuracy": 0.4, "qqp_accuracy": 0.7, "sts_pearson": 0.5, "loss": 1.5, "loss_sst": 0.5, "lr": 1e-4},
-    **{"conflict_share": 0.3, "gradient_change_sst": -0.1, "learnt_weight_sst": 0.8},
+SHOWN = {
+    *("dev/sst_accuracy", "dev/qqp_accuracy", "dev/sts_pearson", "train/loss", "train/loss_sst", "train/lr"),
+    *("train/conflict_share", "train/gradient_change_sst", "train/learnt_weight_sst"),
+    *("cost/train_seconds", "cost/examples_per_second"),
 }
-COSTS = {"train_seconds": 2.0, "eval_seconds": 0.5, "examples_per_second": 50.0, "tokens": 900, "checkpoint": {"file": "x"}}
-
-
-class Search:
-    """A search that a test drives by hand."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True)
-        (folder / "settings.yaml").write_text("trials: 3\n")
-        header: dict[str, Any] = {
-            "id": f"{name}-id",
-            "name": name,
-            "settings": {"trials": 3, "seed": 7, "space": "leaderboard", "tracking_uri": None},
-        }
-        lineage = {"git_commit": "c0ffee", "git_dirty": False, "python": "3.11", "packages": {"torch": "2"}}
-        header |= {"base": BASE.to_tree(), "lineage": lineage, "data_hashes": {"a.csv": "1" * 64}, "ended": None}
-        self.ledger = Ledger.create(folder, header)
-        self._sampler = RandomSampler(seed=3)
-
-    def ask(self, num: int = 1) -> None:
-        for _ in range(num):
-            number = self.ledger.ask(SPACE, BASE, self._sampler, {"seed": 7}).number
-            trial_folder(self.folder, number).mkdir(parents=True)
-            (trial_folder(self.folder, number) / "log.txt").write_text(f"log of {number}\n")
-
-    def report(self, number: int, *indices: int) -> None:
-        for i in indices:
-            self.ledger.report(number, {"report": i, "budget": 100 * i, "score": 0.5 + i / 100, **METRICS, **COSTS})
-
-    def end(self, how: str | None) -> None:
-        self.ledger.set_header("ended", how)
-
-    def wanted(self, *, over: bool = False, name: str | None = None) -> dict[int | None, WantedRun]:
-        """What MLflow must hold; under another `name` it is another search."""
-        header = self.ledger.header | ({"id": f"{name}-id", "name": name} if name else {})
-        return wanted_runs(header, self.ledger.records(live=not over), self.folder, over=over)
-
-
-def three_trials(folder: Path, name: str) -> Search:
-    """Complete with 9 reports, stopped with 1, failed with 2."""
-    search = Search(folder, name)
-    search.ask(3)
-    search.report(0, *range(1, 10))
-    search.report(1, 1)
-    search.report(2, 1, 2)
-    search.ledger.tell(0, "complete")
-    search.ledger.tell(1, "stopped")
-    search.ledger.tell(2, "failed", "diverged", "the loss is nan")
-    return search
-
-
-def finished(folder: Path, name: str) -> Search:
-    search = three_trials(folder, name)
-    (folder / "best" / "predictions").mkdir(parents=True)
-    (folder / "best" / "config.yaml").write_text("seed: 1\n")
-    (folder / "best" / "model.safetensors").write_bytes(b"weights")
-    (folder / "best" / "predictions" / "sst-dev-output.csv").write_text("id, Predicted_Sentiment\n")
-    search.end("complete")
-    return search
+"""Of the metrics that the reports of these searches hold."""
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +271,7 @@ def test_everything_of_a_finished_search_stands_in_mlflow(client: Any, done: Sea
     assert held[0].data.params["budget_examples"] == "900"
     assert parent.data.params["trials"] == "3"
     assert parent.data.tags["tritune.best_trial"] == "0"
-    assert "trial 0, score" in parent.data.tags["mlflow.note.content"]
+    assert "trial 0, score 0.5900" in parent.data.tags["mlflow.note.content"]
     assert client.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     assert record.started is not None
     assert record.ended is not None
@@ -344,8 +282,8 @@ def test_everything_of_a_finished_search_stands_in_mlflow(client: Any, done: Sea
 def test_a_report_is_one_point_of_few_plain_metrics(client: Any, shown: dict[int | None, Any]) -> None:
     held = shown
     assert points(client, held[0]) == [(100 * i, 0.5 + i / 100) for i in range(1, 10)]
-    assert points(client, held[1], "loss_sst") == [(100, 0.5)]
-    assert set(held[0].data.metrics) == {"score", *METRICS, "train_seconds", "eval_seconds", "examples_per_second"}
+    assert points(client, held[1], "train/loss_sst") == [(100, 0.5)]
+    assert set(held[0].data.metrics) == {"score", *SHOWN}
     assert points(client, held[None], "best_score") == [(1, 0.59), (2, 0.59), (3, 0.59)]
 
 
@@ -380,9 +318,12 @@ def test_artifacts_are_configs_logs_and_predictions_but_no_weights(
     held = shown
     assert artifacts(client, held[1]) == {"config.yaml", "log.txt"}
     assert artifacts(client, held[None]) == {
+        "report.html",
         "settings.yaml",
         "best/config.yaml",
+        "best/lineage.json",
         "best/log.txt",
+        "best/metrics.json",
         "best/predictions/sst-dev-output.csv",
     }
     config = read_yaml(Path(client.download_artifacts(held[0].info.run_id, "config.yaml")))
@@ -514,8 +455,27 @@ def test_sync_says_what_it_sent_and_then_that_nothing_was_missing(runs: Path, cl
     assert not held_runs(client, search_name)
     first, second = (CliRunner().invoke(tracking.app, ["sync", str(search.folder)]) for _ in range(2))
     assert first.exit_code == second.exit_code == 0
-    assert "4 runs, 12 reports, 10 files" in first.stdout
+    assert "4 runs, 12 reports, 13 files" in first.stdout
     assert "nothing was missing" in second.stdout
+
+
+def test_sync_registers_what_the_driver_wrote_down_and_later_leaves_it_alone(runs: Path, client: Any, search_name: str) -> None:
+    search = finished(runs / search_name, search_name)
+    search.ledger.set_header("registration", {"name": search_name, "trial": 0})
+    first, second = (CliRunner().invoke(tracking.app, ["sync", str(search.folder)]) for _ in range(2))
+    assert first.stdout.endswith(f"; registered as {search_name}, version 1\n")
+    assert second.stdout.endswith(f"nothing was missing; registered as {search_name}, version 1 (it was there)\n")
+    champion = client.get_model_version_by_alias(search_name, "champion")
+    assert champion.run_id == held_runs(client, search_name)[0].info.run_id
+
+    search.end(None)  # somebody goes on with it: the winner may be another one
+    search.ledger.set_header("registration", {"name": search_name, "trial": 1})
+    assert CliRunner().invoke(tracking.app, ["sync", str(search.folder)]).exit_code == 0
+    search.end("complete")
+    refused = CliRunner().invoke(tracking.app, ["sync", str(search.folder)])
+    assert refused.exit_code == 1
+    assert f"trial 1 is not registered as {search_name}" in refused.stderr and "but trial 0 lies there" in refused.stderr
+    assert client.get_registered_model(search_name).aliases == {"champion": champion.version}
 
 
 def test_sync_of_what_is_no_search_is_one_line(tmp_path: Path) -> None:
@@ -566,24 +526,28 @@ def test_the_process_follows_a_search_through_ctrl_c_and_ends_with_it(runs: Path
     mirror._process.send_signal(signal.SIGINT)
     search.report(0, 2)
     search.ledger.tell(0, "complete")
+    export(search)
+    search.ledger.set_header("registration", {"name": search_name, "trial": 0})
     search.end("complete")
     result = mirror.close(timeout_seconds=60)
     assert result.complete, result.message
-    assert "sent: 2 runs, 2 reports" in result.message
+    assert "sent: 2 runs, 2 reports" in result.message and f"registered as {search_name}, version 1" in result.message
     assert points(client, held_runs(client, search_name)[0]) == [(100, 0.51), (200, 0.52)]
 
 
 def test_a_dead_server_is_given_up_and_sync_sends_all_of_it_later(runs: Path, client: Any, search_name: str) -> None:
     search = finished(runs / search_name, search_name)
+    search.ledger.set_header("registration", {"name": search_name, "trial": 0})
     with socket.socket() as taken:  # bound, but nobody listens: connections are refused
         taken.bind(("127.0.0.1", 0))
         mirror = MirrorProcess(search.folder, f"http://127.0.0.1:{taken.getsockname()[1]}", give_up_seconds=0).start()
         result = mirror.close(timeout_seconds=60)
     assert not result.complete
-    assert "3 trials, 12 reports are missing" in result.message
+    assert f"3 trials, 12 reports are missing, trial 0 is not registered as {search_name};" in result.message
     assert f"python -m tuner.tracking sync {search.folder}" in result.message
     assert CliRunner().invoke(tracking.app, ["sync", str(search.folder)]).exit_code == 0
     assert points(client, held_runs(client, search_name)[2]) == [(100, 0.51), (200, 0.52)]
+    assert client.get_model_version_by_alias(search_name, "champion").tags["tritune.trial"] == "0"
 
 
 def test_a_mirror_that_is_stopped_is_killed_in_time(tmp_path: Path) -> None:

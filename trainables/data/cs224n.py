@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from trainables.data.rows import LeftOut, Rows
 from trainables.parts import nearest
 from trainables.tasks import Task
 
+Separator = Literal["tab", "comma"]
 _END = "\x00end of file\x00\n"
-_SEPARATORS = {"tab": "\t", "comma": ","}
+_SEPARATORS: dict[Separator, str] = {"tab": "\t", "comma": ","}
 
 
 @dataclass
@@ -60,6 +62,11 @@ def read_file(path: Path, task: Task, *, labelled: bool) -> FileRows:
         raw = path.read_bytes()
     except OSError as error:
         return FileRows(path, "", problems=[f"{path}: cannot be read ({error.strerror})"])
+    return read_bytes(raw, path, task, labelled=labelled)
+
+
+def read_bytes(raw: bytes, path: Path, task: Task, *, labelled: bool) -> FileRows:
+    """The same of a file's content; `path` is what it is called in mistakes."""
     out = FileRows(path, hashlib.sha256(raw).hexdigest())
     text = _decode(raw, out)
     if text is None:
@@ -75,6 +82,11 @@ def read_file(path: Path, task: Task, *, labelled: bool) -> FileRows:
     if not out.ids and not out.problems:
         out.problems.append(f"{path}: no row that can be used")
     return out
+
+
+def separator_of(header: str, otherwise: Separator) -> Separator:
+    """What separates the cells of a file by its first line: tabs if it holds one, else commas if it holds one of these."""
+    return "tab" if "\t" in header else "comma" if "," in header else otherwise
 
 
 def parse_label(text: str, task: Task) -> float:

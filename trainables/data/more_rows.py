@@ -21,6 +21,23 @@ def absolute_files(names: Iterable[str], source: str) -> list[str]:
     return [str((base / Path(name).expanduser()).absolute()) for name in names]
 
 
+def lies_beside(file: str, source: str) -> bool:
+    """Whether a file of further rows, an absolute path, lies in the folder of the source."""
+    return source not in {SAMPLE_SOURCE, HUB_SOURCE} and Path(file).parent == Path(source)
+
+
+def names_beside(config: DataConfig) -> dict[str, list[str]]:
+    """Task -> its files of further rows, those in the source's folder by their names alone: so they are found where it has moved.
+
+    Tasks without such files are left out.
+    """
+    return {
+        name: [Path(file).name if lies_beside(file, config.source) else file for file in files]
+        for name, files in config.more_rows.items()
+        if any(lies_beside(file, config.source) for file in files)
+    }
+
+
 def more_files(config: DataConfig, tasks: TaskSet, source_files: Iterable[str]) -> list[tuple[Path, Task]]:
     """The files with further rows and whose they are, in the order of the tasks.
 

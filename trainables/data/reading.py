@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE, DataConfig
+from trainables.data.confirm_part import split_dev
 from trainables.data.cs224n import FileRows, read_file
 from trainables.data.eda import EDA_VERSION, add_copies
 from trainables.data.hub import hub_folder
@@ -36,6 +37,8 @@ __all__ = [
     "load_rows",
     "look_at_rows",
     "normalise_text",
+    "normalised",
+    "read_dev",
 ]
 
 
@@ -51,7 +54,9 @@ def load_rows(config: DataConfig, tasks: TaskSet = CS224N) -> DataSet:
     data_set = append_rows(*_read_all(config, tasks))
     if config.normalise_text:
         for by_split in data_set.splits.values():
-            by_split.update({split: _normalised(rows) for split, rows in by_split.items()})
+            by_split.update({split: normalised(rows) for split, rows in by_split.items()})
+    if config.confirm_share:
+        _split_dev(data_set, config.confirm_share, tasks)
     if _num_copies(config, tasks):
         training = add_copies({name: by_split["train"] for name, by_split in data_set.splits.items()}, config.eda)
         for name, rows in training.items():
@@ -72,6 +77,26 @@ def look_at_rows(config: DataConfig, tasks: TaskSet = CS224N) -> None:
         load_rows(config, tasks)
 
 
+def read_dev(config: DataConfig, task: Task) -> tuple[Rows, str, str]:
+    """All dev rows of one task, as they stand in the source, with the name and the sha256 of what they were read from.
+
+    Nothing is downloaded for that.
+
+    Raises:
+        DataError: the file is missing or is not as it should be, or the source is the hub.
+    """
+    if config.source == SAMPLE_SOURCE:
+        _check_tasks_of_sample(TaskSet(tasks=(task,)))
+        return make_sample()[task.name]["dev"], SAMPLE_SOURCE, SAMPLE_SHA256
+    if config.source == HUB_SOURCE:
+        raise DataError([f"{HUB_SOURCE}: its rows are read when a search begins, and not again"])
+    path = source_folder(config) / f"{task.file_stem}-{SPLIT_FILES['dev']}.csv"
+    file = read_file(path, task, labelled=True)
+    if file.problems:
+        raise DataError(_capped(file))
+    return file.rows(), path.name, file.sha256
+
+
 def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
     """The `hashes` of the `DataSet`, without reading its rows.
 
@@ -87,7 +112,7 @@ def hash_source(config: DataConfig, tasks: TaskSet = CS224N) -> dict[str, str]:
 
 
 def key_parts(config: DataConfig, tasks: TaskSet, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What decides which rows come to those of the source, for a key; empty where none do.
+    """What decides which rows come to those of the source, and which of dev are kept, for a key; empty where nothing does.
 
     Args:
         config: names files and copies.
@@ -95,7 +120,7 @@ def key_parts(config: DataConfig, tasks: TaskSet, hashes: Mapping[str, str]) -> 
         hashes: of the data set, by file name.
     """
     files = {task: [hashes[Path(file).name] for file in config.more_rows.get(task, ())] for task in tasks.names}
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"confirm_share": config.confirm_share} if config.confirm_share else {}
     if any(files.values()):
         parts["more_rows"] = {task: sums for task, sums in files.items() if sums}
     if copies := _num_copies(config, tasks):
@@ -125,6 +150,11 @@ def normalise_text(text: str) -> str:
     for mark in ".?,'":
         text = text.replace(mark, f" {mark}")
     return " ".join(text.split())
+
+
+def normalised(rows: Rows) -> Rows:
+    """Rows with all their sentences as `normalise_text` makes them."""
+    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
 
 
 def _num_copies(config: DataConfig, tasks: TaskSet) -> dict[str, int]:
@@ -205,5 +235,13 @@ def _capped(file: FileRows) -> list[str]:
     return file.problems[:MAX_PROBLEMS_PER_FILE] + ([f"{file.path}: and {more} more"] if more > 0 else [])
 
 
-def _normalised(rows: Rows) -> Rows:
-    return Rows(rows.ids, tuple([normalise_text(text) for text in column] for column in rows.sentences), rows.labels)
+def _split_dev(data_set: DataSet, share: float, tasks: TaskSet) -> None:
+    problems: list[str] = []
+    for task in tasks.tasks:
+        by_split = data_set.splits[task.name]
+        try:
+            by_split["dev"], by_split["confirm"], data_set.confirm_places[task.name] = split_dev(task, by_split["dev"], share)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)

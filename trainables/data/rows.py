@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-Split = Literal["train", "dev", "test"]
+Split = Literal["train", "dev", "confirm", "test"]
 _SUBSET_SEED = 20_160_612
 
 
@@ -65,11 +65,12 @@ class DataSet:
     """All rows of a source.
 
     Attributes:
-        splits: task name -> `train`, `dev` and, where there is one, `test` -> rows.
+        splits: task name -> `train`, `dev` and, where there is one, `test` -> rows; `confirm`, where part of dev is kept for it.
         left_out: the rows that are not used, by file and line.
         rows_read: file name -> rows in it; always rows used + rows left out.
         hashes: file name -> sha256 of the raw file, in hex.
         folder: where the files lie, or None for the sample corpus.
+        confirm_places: task name -> numbers of the rows of the whole dev split that are in `confirm`, int64 ascending.
     """
 
     splits: dict[str, dict[Split, Rows]]
@@ -77,6 +78,7 @@ class DataSet:
     rows_read: dict[str, int]
     hashes: dict[str, str]
     folder: Path | None
+    confirm_places: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def training_rows(num_rows: int, share: float, copies: int = 0) -> np.ndarray:

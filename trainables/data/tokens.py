@@ -6,7 +6,7 @@ setting makes another one, and a second trial opens it without reading the data.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from trainables.config_parts import DataConfig, EncoderConfig
 from trainables.data.arrow_files import map_arrow, write_arrow
-from trainables.data.reading import hash_source, key_parts, load_rows
+from trainables.data.confirm_part import merged
+from trainables.data.reading import hash_source, key_parts, load_rows, normalised
 from trainables.data.rows import LeftOut, Rows, Split
 from trainables.data.wordpiece import SequenceMaker
 from trainables.encoder_files import EncoderFiles, find_encoder
@@ -96,6 +97,7 @@ class TokenStore:
         rows_read: file name -> rows in it.
         key: hash of all that decided the content.
         path: the Arrow file.
+        confirm_places: of the `DataSet`.
     """
 
     tables: dict[tuple[str, Split], TokenTable]
@@ -104,14 +106,23 @@ class TokenStore:
     rows_read: dict[str, int]
     key: str
     path: Path
+    confirm_places: dict[str, np.ndarray] = field(default_factory=dict)
 
     def table(self, task: str, split: Split) -> TokenTable:
         """The tokens of one split of one task.
 
         Raises:
-            KeyError: the source has no such split; only `test` may be missing.
+            KeyError: the source has no such split; `test` may be missing, and `confirm` where `data.confirm_share` is 0.
         """
         return self.tables[task, split]
+
+    def ids(self, task: str, split: Split) -> list[str]:
+        """The rows' names; of `dev` all that the source has, those of `confirm` among them, in the source's order."""
+        own = self.table(task, split).ids
+        if split != "dev" or task not in self.confirm_places:
+            return own
+        kept = self.table(task, "confirm").ids
+        return list(merged(np.array(own, dtype=object), np.array(kept, dtype=object), self.confirm_places[task]))
 
     def has(self, task: str, split: Split) -> bool:
         """True where the source has that split."""
@@ -162,6 +173,7 @@ def open_store(path: Path, key: str) -> TokenStore | None:
         rows_read=about["rows_read"],
         key=key,
         path=path,
+        confirm_places={task: np.array(places, dtype=np.int64) for task, places in about.get("confirm_places", {}).items()},
     )
 
 
@@ -170,7 +182,7 @@ def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSe
     # The files may have changed since the key was made: what is stored must be what the key says.
     key = store_key(data, encoder, tasks, files.tokenizer_sha256, data_set.hashes)
     path = folder / f"{key}.arrow"
-    maker = SequenceMaker(files, max_tokens=data.max_tokens, pair_encoding=encoder.pair_encoding, cls_tokens=encoder.cls_tokens)
+    maker = _maker(data, encoder, files)
     batches, splits = [], []
     for task in tasks.tasks:
         for split, rows in data_set.splits[task.name].items():
@@ -182,9 +194,21 @@ def _build(folder: Path, data: DataConfig, encoder: EncoderConfig, tasks: TaskSe
         "left_out": [asdict(item) for item in data_set.left_out],
         "hashes": data_set.hashes,
         "rows_read": data_set.rows_read,
+        "confirm_places": {task: places.tolist() for task, places in data_set.confirm_places.items()},
     }
     write_arrow(path, SCHEMA, batches, about)
     return open_store(path, key)
+
+
+def tokenise_rows(rows: Rows, task: Task, data: DataConfig, encoder: EncoderConfig, files: EncoderFiles) -> TokenTable:
+    """The tokens of rows from anywhere, in memory, as `tokenise` makes those of a source."""
+    wanted = normalised(rows) if data.normalise_text else rows
+    return _table(_record_batch(_maker(data, encoder, files), task, wanted))
+
+
+def _maker(data: DataConfig, encoder: EncoderConfig, files: EncoderFiles) -> SequenceMaker:
+    sizes = {"max_tokens": data.max_tokens, "cls_tokens": encoder.cls_tokens}
+    return SequenceMaker(files, pair_encoding=encoder.pair_encoding, **sizes)
 
 
 def _record_batch(maker: SequenceMaker, task: Task, rows: Rows) -> pa.RecordBatch:

@@ -1,6 +1,5 @@
 """What `python -m trainables.outside` is asked for: checked and read before anything is chosen or written."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,10 @@ from trainables.config_parts import DataConfig
 from trainables.data.reading import load_rows
 from trainables.data.rows import Rows, Split
 from trainables.encoder_files import EncoderFiles, find_encoder
+from trainables.files import problems_of_new_file
 from trainables.outside.texts import Texts, parse_classes, read_texts, without_known
 from trainables.parts import ConfigError, Problems, nearest
-from trainables.tasks import CS224N, Task, TaskSet, read_tasks
-
-SENTIMENT_NAMES = (
-    "negative_sentiment",
-    "somewhat_negative_sentiment",
-    "neutral_sentiment",
-    "somewhat_positive_sentiment",
-    "positive_sentiment",
-)
-"""What best_fit 4.6.2 calls the five labels of SST."""
+from trainables.tasks import CS224N, Task, TaskSet, class_names, read_tasks
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ def look(asked: Asked) -> Request:
         ConfigError: every mistake in it.
     """
     problems = Problems()
-    problems.add(*_wrong_place(asked.out))
+    problems.add(*problems_of_new_file(asked.out))
     problems.add(*_wrong_options(asked))
     if not asked.texts.is_file():
         problems.add(f"--texts {asked.texts}: no such file")
@@ -97,18 +88,6 @@ def look(asked: Asked) -> Request:
     assert own is not None
     assert texts is not None
     return Request(task, own, without_known(texts, own.values()), files, names or ())
-
-
-def _wrong_place(out: Path) -> Iterator[str]:
-    """Why there can be no new file of that name; folders on the way would be made."""
-    if os.path.lexists(out):
-        yield f"--out {out}: there is a file already; name another one"
-        return
-    folder = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
-    if not folder.is_dir():
-        yield f"--out {out}: {folder} must be a folder, but is a file"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"--out {out}: the folder {folder} cannot be written into"
 
 
 def _read(asked: Asked, task: Task) -> Texts:
@@ -140,8 +119,8 @@ def _find_task(name: str, file: Path | None) -> Task:
 
 def _names_of(task: Task, text: str | None) -> tuple[str, ...]:
     count = int(task.label_high) + 1
-    if text is None and task == CS224N.by_name["sst"]:
-        return SENTIMENT_NAMES
+    if text is None and (known := class_names(task)):
+        return known
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
     if len(names) != count or len(set(names)) != count:
         raise ConfigError([f"--label-names: {count} different names must stand here for {task.name}, but got {text or 'none'}"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.cs224n import parse_label, read_file
+from trainables.data.cs224n import Separator, parse_label, read_file, separator_of
 from trainables.data.reading import normalise_text
 from trainables.data.rows import DataError, Rows
 from trainables.tasks import Task
@@ -97,11 +97,12 @@ def _plain(text: str) -> str:
 
 def _layout(path: Path, columns: tuple[str, ...]) -> Task:
     """The file seen as a task without ids whose sentences are the columns; both are read as they stand."""
+    separator: Separator
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
-            is_tabbed = "\t" in file.readline()
+            separator = separator_of(file.readline(), "comma")
     except OSError:
-        is_tabbed = False  # `read_file` says what is wrong
+        separator = "comma"  # `read_file` says what is wrong
     return Task(
         name="outside",
         title="texts of another source",
@@ -111,7 +112,7 @@ def _layout(path: Path, columns: tuple[str, ...]) -> Task:
         metric="accuracy",
         file_stem="outside",
         id_column=None,
-        separator="tab" if is_tabbed else "comma",
+        separator=separator,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.data.cs224n import parse_label, read_file
+from trainables.data.cs224n import parse_label, read_bytes, read_file, separator_of
 from trainables.tasks import CS224N, QQP, SST, STS
 
 HEADER = "\tid\tsentence1\tsentence2\tsimilarity\n"
@@ -126,3 +126,15 @@ def test_classes_are_whole_and_scores_need_not_be():
     for task in (SST, QQP):
         with pytest.raises(ValueError, match="whole number"):
             parse_label("0.5", task)
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"), [("id\ttext, and more", "tab"), ("id,text", "comma"), ("text", "tab"), ("", "tab")]
+)
+def test_what_separates_is_seen_in_the_first_line(header, separator):
+    assert separator_of(header, "tab") == separator
+
+
+def test_a_file_that_is_read_already_reads_the_same(tmp_path):
+    content = HEADER + "1\ta\tx\ty\t2.5\n2\tb\tx\n3\tc\tx\ty\t9\n"
+    assert read_bytes(content.encode(), tmp_path / "file.csv", STS, labelled=True) == read(tmp_path, content)

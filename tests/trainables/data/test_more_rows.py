@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from trainables.config import TrialConfig
 from trainables.config_parts import DataConfig, EdaConfig, EncoderConfig
-from trainables.data.more_rows import absolute_files
+from trainables.data.more_rows import absolute_files, names_beside
 from trainables.data.reading import DataError, hash_source, load_rows
 from trainables.data.tokens import store_key, tokenise
 from trainables.tasks import CS224N
@@ -93,3 +94,10 @@ def test_further_rows_are_copied_too_and_all_copies_stand_last(cs224n_folder: Pa
     assert ids[5:] == [f"{name}~{copy}" for name in ids[:5] for copy in (1, 2)]
     assert store.table("sst", "dev").num_rows == 3
     assert store.table("qqp", "train").num_rows == 2
+
+
+def test_files_in_the_sources_folder_go_by_their_names() -> None:
+    more = {"sst": ["/data/a.csv", "/other/b.csv"], "qqp": ["/other/c.csv"]}
+    data = TrialConfig().override({"data.source": "/data", "data.more_rows": more}).data
+    assert names_beside(data) == {"sst": ["a.csv", "/other/b.csv"]}
+    assert names_beside(data.model_copy(update={"source": "sample"})) == {}

@@ -62,6 +62,17 @@ def align(columns: Sequence[Column]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in zip(*map(_justified, columns), strict=True)]
 
 
+def as_markdown(columns: Sequence[Column]) -> list[str]:
+    """The lines of a table in Markdown; what stands in a cell stays in it and is shown as it is."""
+    rows = zip(*(map(_plain_markdown, (column.name, *column.cells)) for column in columns), strict=True)
+    head, *lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return [head, "|" + "|".join("---:" if column.is_number else "---" for column in columns) + "|", *lines]
+
+
+def _plain_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", text)
+
+
 def _folded(name: str) -> list[str]:
     """A name as one line or two, cut after `_` or `.` where the longer of the two is shortest."""
     cuts = [match.end() for match in re.finditer(r"[_.]", name)]

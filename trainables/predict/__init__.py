@@ -1,0 +1,1 @@
+"""`python -m trainables.predict`: what an exported model says of sentences."""

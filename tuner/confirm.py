@@ -1,0 +1,228 @@
+"""The best of a search, trained again: which configs, with which seeds, and what came of it.
+
+Once all trials of a search have ended, the best few of those with their full budget and the reference (the config that every
+trial starts from) are trained again with new seeds, as trials of the same ledger, and judged on the part of dev that no trial of
+the search has seen.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trainables.config import TrialConfig
+from trainables.outcomes import Outcome
+from trainables.tasks import TaskSet
+from tuner.claim import Estimate, Repeats, estimates
+from tuner.records import Confirms, TrialRecord, rank, searched
+from tuner.settings import SearchSettings
+
+NOT_CONFIRMED = "not confirmed"
+_SEED = 20_150_807
+
+
+def is_confirmed(settings: SearchSettings, base: TrialConfig) -> bool:
+    """Whether a search confirms its best: it was asked to, and has kept rows for that."""
+    return settings.confirm > 0 and base.data.confirm_share > 0
+
+
+def num_trainings(settings: SearchSettings, base: TrialConfig) -> int:
+    """Trainings that the confirmation takes, at most; each has the full budget."""
+    return (settings.confirm + 1) * settings.confirm_seeds if is_confirmed(settings, base) else 0
+
+
+def missing(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig) -> list[Confirms]:
+    """The trainings that are still to be begun, in their order: one seed of every config, then the next.
+
+    While trials of the search may still report, those of the reference alone: which others are the best is not known yet.
+
+    Args:
+        records: all trials so far.
+        settings: of the search.
+        base: the config under every trial.
+    """
+    if not is_confirmed(settings, base):
+        return []
+    is_over = is_search_over(records, settings)
+    best = best_trials(records, settings.confirm)
+    if is_over and not best:
+        return []
+    begun = {record.confirms for record in records}
+    names = [None, *best] if is_over else [None]
+    wanted = [Confirms(trial, repeat) for repeat in range(settings.confirm_seeds) for trial in names]
+    return [confirms for confirms in wanted if confirms not in begun]
+
+
+def num_to_come(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig) -> int:
+    """Trainings that are still to be begun; at most so many, while the search may still report."""
+    if is_search_over(records, settings):
+        return len(missing(records, settings, base))
+    return max(0, num_trainings(settings, base) - (len(records) - len(searched(records))))
+
+
+def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, slots: int) -> float | None:
+    """What it takes to end the trials that run and then to confirm the best, by the reports so far; None before the first one.
+
+    Args:
+        records: all trials so far.
+        settings: of the search.
+        base: the config under every trial.
+        slots: trials at once.
+    """
+    reports = [report for record in records for report in record.reports]
+    examples = sum(record.budget_used for record in records)
+    if not examples:
+        return None
+    seconds = sum(float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0)) for report in reports)
+    full = seconds / examples * (base.budget_examples or 0)
+    return full * (1 + math.ceil(num_to_come(records, settings, base) / slots))
+
+
+def is_search_over(records: Sequence[TrialRecord], settings: SearchSettings) -> bool:
+    """Whether no trial of the search will report any more."""
+    trials = searched(records)
+    return len(trials) >= settings.trials and not any(record.state in {"running", "interrupted"} for record in trials)
+
+
+def best_trials(records: Iterable[TrialRecord], count: int) -> list[int]:
+    """Numbers of the best trials of the search that had their full budget, best first."""
+    return [record.number for record in rank(records) if record.state == "complete"][:count]
+
+
+def config_of(confirms: Confirms, records: Sequence[TrialRecord], base: TrialConfig, search_seed: int) -> TrialConfig:
+    """The config of a training: that of the trial it confirms, or the reference's, with a seed of its own."""
+    config = base if confirms.trial is None else TrialConfig.parse(records[confirms.trial].config)
+    name = 0 if confirms.trial is None else confirms.trial + 1
+    state = np.random.SeedSequence((_SEED, search_seed, name, confirms.repeat)).generate_state(1)
+    return config.override({"seed": int(state[0]) % 2**31, "score_confirm": True})
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What became of one config that was trained again.
+
+    Attributes:
+        trial: of the search, whose config it is; None: the reference.
+        score_search: of that trial, on the rows that it was chosen by; None of the reference, which was not chosen.
+        trainings: numbers of the trials that trained it again and have ended well.
+        estimate: what it comes to on the rows that were kept.
+    """
+
+    trial: int | None
+    score_search: float | None
+    trainings: tuple[int, ...]
+    estimate: Estimate
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return "the reference" if self.trial is None else f"trial {self.trial}"
+
+    @property
+    def shrinkage(self) -> float | None:
+        """What of the score that it was chosen by did not come back."""
+        return None if self.score_search is None else self.score_search - self.estimate.mean
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What was confirmed, and what may be said of it.
+
+    Attributes:
+        configs: best mean first; the first is the winner.  Empty where nothing is confirmed.
+        num_to_come: trainings that have not ended.
+        left_out: a sentence for each config of which a training failed, and that therefore cannot win.
+        why_not: why nothing is confirmed; empty where something is.
+    """
+
+    configs: tuple[Confirmed, ...] = ()
+    num_to_come: int = 0
+    left_out: tuple[str, ...] = field(default=())
+    why_not: str = ""
+
+    @property
+    def winner(self) -> Confirmed | None:
+        """The config with the best mean; None where nothing is confirmed."""
+        return self.configs[0] if self.configs else None
+
+    @property
+    def claim(self) -> str:
+        """What may be said of the winner, in one sentence."""
+        if self.winner is None:
+            return f"{NOT_CONFIRMED}: {self.why_not}"
+        found, tried = self.winner.estimate, len(self.configs) - 1
+        if self.winner.trial is None:
+            return f"the search found nothing better: the reference config itself has the best mean, {found.mean:.4f}"
+        interval = f"95 % interval {found.gain_low:+.4f} to {found.gain_high:+.4f}, for the best of {tried}"
+        gain = f"{found.gain:+.4f} over the reference config ({interval})"
+        if not found.is_better:
+            return f"the search found nothing better: the gain of its best, {self.winner.name}, {gain}, may be none"
+        return f"{self.winner.name} is better: {found.mean:.4f} on rows and seeds that the search had not seen, {gain}"
+
+
+def confirmation_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
+    """What is confirmed of a search (see `confirmation`), by its ledger's header.
+
+    Raises:
+        ConfigError: the header is not what a search writes.
+    """
+    if not all(key in header for key in ("settings", "base")):
+        return Confirmation(why_not="the ledger does not say what was searched")
+    base = TrialConfig.parse(header["base"])
+    return confirmation(records, SearchSettings.parse(header["settings"]), base, base.tasks)
+
+
+def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, tasks: TaskSet) -> Confirmation:
+    """What the trainings that confirm have come to, once all of them have ended.
+
+    Args:
+        records: all trials.
+        settings: of the search.
+        base: the config under every trial.
+        tasks: that it is about.
+    """
+    if not is_confirmed(settings, base):
+        return Confirmation(why_not="the search was run without a confirmation (--confirm 0)")
+    again = [record for record in records if record.confirms is not None]
+    open_ = sum(record.ended is None for record in again) + len(missing(records, settings, base))
+    if open_ or not again:
+        why = f"{open_} trainings are still to come" if open_ else "no trial of the search has had its full budget"
+        return Confirmation(num_to_come=open_, why_not=why)
+    by_config: dict[int | None, list[TrialRecord]] = {None: []}
+    for record in again:
+        assert record.confirms is not None
+        by_config.setdefault(record.confirms.trial, []).append(record)
+    whole = {trial: tuple(repeats) for trial, repeats in by_config.items() if repeats and all(map(_is_good, repeats))}
+    left_out = tuple(_why_left_out(trial, repeats) for trial, repeats in by_config.items() if trial not in whole)
+    if None not in whole or len(whole) == 1:
+        what = "of every config" if None in whole else "of the reference"
+        return Confirmation(left_out=left_out, why_not=f"a training {what} failed")
+    found = estimates([Repeats(trial, tuple(map(_outcomes, repeats))) for trial, repeats in whole.items()], None, tasks)
+    return Confirmation(tuple(_confirmed(estimate, whole, records) for estimate in found), left_out=left_out)
+
+
+def _confirmed(
+    estimate: Estimate, whole: Mapping[int | None, Sequence[TrialRecord]], records: Sequence[TrialRecord]
+) -> Confirmed:
+    trial = estimate.name
+    assert trial is None or isinstance(trial, int)
+    trainings = tuple(record.number for record in whole[trial])
+    return Confirmed(trial, None if trial is None else records[trial].score, trainings, estimate)
+
+
+def _is_good(record: TrialRecord) -> bool:
+    return record.state == "complete" and "confirm" in (record.best_report or {})
+
+
+def _why_left_out(trial: int | None, repeats: Sequence[TrialRecord]) -> str:
+    failed = [record for record in repeats if not _is_good(record)]
+    reasons = ", ".join(f"trial {record.number} {record.reason or record.state}" for record in failed)
+    name = "the reference" if trial is None else f"trial {trial}"
+    return f"{name}: {len(failed)} of {len(repeats)} trainings failed ({reasons})"
+
+
+def _outcomes(record: TrialRecord) -> dict[str, Outcome]:
+    assert record.best_report is not None
+    return {task: Outcome.parse(tree) for task, tree in record.best_report["confirm"]["outcomes"].items()}
