@@ -114,9 +114,17 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_bench(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Callable[[str], Bench]:
+def make_bench(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Iterator[Callable[[str], Bench]]:
     cache = tmp_path_factory.mktemp("cache")
-    return lambda name: Bench(tmp_path_factory.mktemp(name), small_data, cache)
+    made: list[Bench] = []
+
+    def make(name: str) -> Bench:
+        made.append(Bench(tmp_path_factory.mktemp(name), small_data, cache))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.end_all()
 
 
 @pytest.fixture
