@@ -104,6 +104,8 @@ class Plan:
         full_trial_seconds: of a trial with its full budget: the cheapest corner, the mean of the space, the dearest corner.
         rungs: with the trials that are expected there.
         complete: trials with their full budget.
+        trainings_to_confirm: of the best and the reference, after the search, each with its full budget.
+        confirm_seconds: of the wall clock, that these take.
         wall_seconds: from the command to its exit.
         busy_hours: that workers spend on trials, summed.
         held_hours, cost: see `ForWorkers`.
@@ -152,6 +154,8 @@ class Plan:
     probe_processes: int
     curves: str
     assumptions: tuple[str, ...]
+    trainings_to_confirm: int = 0
+    confirm_seconds: Span = Span(0.0, 0.0, 0.0)
     time_budget_seconds: float | None = None
 
     @property

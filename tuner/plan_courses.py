@@ -93,7 +93,7 @@ def unfinished_courses(records: Sequence[TrialRecord], past: Sequence[Course]) -
     """The trials that were begun and have not ended, from where they stand; those without a report begin anew."""
     known = {course.number: course for course in past}
     return [
-        replace(known[record.number], reports_done=len(record.reports))
+        replace(known[record.number], reports_done=len(record.reports), is_audited=record.audited is not None)
         for record in records
         if record.state in ("running", "interrupted") and record.number in known
     ]

@@ -62,9 +62,10 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
 
 
 def _at_rungs(plan: Plan, records: Sequence[TrialRecord]) -> list[PlannedFact]:
+    """Trials that were compared there; one that was drawn to run on is compared no more."""
     out = []
     for rung in plan.rungs:
-        reached = sum(len(record.reports) >= rung.report for record in records)
+        reached = sum(len(r.reports) >= rung.report and (r.audited is None or rung.report <= r.audited) for r in records)
         went_on = sum(rung.report in record.passed_rungs for record in records)
         out.append(PlannedFact(f"reach report {rung.report}", "trials", rung.reached, float(reached)))
         out.append(PlannedFact(f"go on after report {rung.report}", "trials", rung.went_on, float(went_on)))

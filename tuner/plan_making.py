@@ -1,11 +1,13 @@
 """Makes a plan: some trials are timed for well under a minute, then the search is simulated."""
 
 import datetime
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trainables.config import TrialConfig
+from tuner.audit import is_audited
 from tuner.confirm import num_to_come
 from tuner.plan import ForWorkers, Plan, PlannedNode, PlannedRung, PlannedTiming
 from tuner.plan_corners import Drawn, draw_trials, to_be_timed
@@ -103,6 +105,8 @@ def make_plan(
         probe_seconds=probed.seconds,
         probe_processes=probed.num_processes,
         curves=describe_curves(prospect.past, prospect.reports),
+        trainings_to_confirm=to_confirm,
+        confirm_seconds=Span.of([outcome.after_seconds for outcome in here]),
         assumptions=(*assumptions(search, probed, prospect.overhead, min(slots, processes), nodes), *notes),
         time_budget_seconds=settings.time_budget_seconds,
     )
@@ -157,7 +161,13 @@ class _Prospect:
             seed=settings.seed,
             num_full_trials_after=self.num_full_trials_after,
             time_budget_seconds=settings.time_budget_seconds,
+            runs_on=functools.cache(self._runs_on),
         )
+
+    def _runs_on(self, position: int) -> bool:
+        before = sum(record.state == "stopped" or record.audited is not None for record in self.records)
+        settings = self.search.settings
+        return is_audited(before + position, settings.audit_share, num_trials=settings.trials, search_seed=settings.seed)
 
 
 def _prospect(

@@ -29,6 +29,7 @@ class Course:
         scores: of each report.
         number: of the trial.
         reports_done: that stand in the ledger already.
+        is_audited: it would have been stopped, and runs on (`tuner.audit`).
     """
 
     begin_seconds: float
@@ -36,6 +37,7 @@ class Course:
     scores: tuple[float, ...]
     number: int = 0
     reports_done: int = 0
+    is_audited: bool = False
 
     @property
     def seconds(self) -> float:
@@ -71,6 +73,7 @@ class Outcome:
         rungs: report, trials that reached it, trials that went on; a rung each.
         num_complete: trials with their full budget, without those after the search.
         num_unfinished: trials that the time budget cut off.
+        after_seconds: of the wall clock, for the trials after the search.
     """
 
     wall_seconds: float
@@ -79,6 +82,7 @@ class Outcome:
     rungs: tuple[tuple[int, int, int], ...]
     num_complete: int
     num_unfinished: int = 0
+    after_seconds: float = 0.0
 
 
 class _Clock:
@@ -111,6 +115,7 @@ def simulate(
     overhead: Overhead = Overhead(),
     num_full_trials_after: int = 0,
     time_budget_seconds: float | None = None,
+    runs_on: Callable[[int], bool] = lambda position: False,
 ) -> Outcome:
     """Runs a search over some courses, in their order.
 
@@ -122,16 +127,17 @@ def simulate(
         num_full_trials_after: trials with their full budget, which nothing stops, that begin once all the others have ended; they
             take the courses of those that came to their end, in turn.
         time_budget_seconds: of all of these; None: as long as they take.
+        runs_on: whether the trial that is stopped as the n-th, from 0, runs on all the same (`tuner.audit.is_audited`).
     """
     assert workers >= 1, f"a search has a worker, but got {workers}"
     until = math.inf if time_budget_seconds is None else time_budget_seconds
     clock = _Clock(workers, overhead, until)
-    ended, complete, num_stopped = _run(clock, deque(courses), rungs)
+    ended, complete, num_stopped = _run(clock, deque(courses), rungs, runs_on)
     after = complete or list(courses)
     full = [Course(c.begin_seconds, c.report_seconds, c.scores, number) for number, c in enumerate(after)]
     later = _Clock(workers, Overhead(worker=overhead.trial, trial=overhead.trial), until - ended)
     num_after = num_full_trials_after if full else 0
-    ended_after, *_ = _run(later, deque(full[number % len(full)] for number in range(num_after)), Rungs((), 2))
+    ended_after, *_ = _run(later, deque(full[number % len(full)] for number in range(num_after)), Rungs((), 2), runs_on)
     wall = overhead.start + ended + ended_after + overhead.end
     used = min(workers, max(len(courses), num_after))
     return Outcome(
@@ -141,12 +147,15 @@ def simulate(
         rungs=tuple((report, reached, went_on) for report, reached, went_on, _ in rungs.table()),
         num_complete=len(complete),
         num_unfinished=len(courses) - len(complete) - num_stopped,
+        after_seconds=ended_after,
     )
 
 
-def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs) -> tuple[float, list[Course], int]:
+def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs, runs_on: Callable[[int], bool]) -> tuple[float, list[Course], int]:
     """When the last trial ended, those with their full budget, and how many were stopped; after `until` nothing happens."""
     ended, complete, num_stopped = 0.0, list[Course](), 0
+    audited = {course.number for course in waiting if course.is_audited}
+    num_judged = 0  # that were stopped, or would have been
     while clock.events:
         clock.now, worker, reports, course = heapq.heappop(clock.events)
         if clock.now > clock.until:
@@ -155,10 +164,14 @@ def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs) -> tuple[float, li
             ended = clock.now
             if reports == len(course.report_seconds):
                 complete.append(course)
-            elif rungs.goes_on(course.number, reports, course.scores[reports - 1]):
-                clock.go_on(worker, course, reports)
-                continue
             else:
+                is_over = course.number not in audited and not rungs.goes_on(course.number, reports, course.scores[reports - 1])
+                if is_over and runs_on(num_judged):
+                    audited.add(course.number)
+                num_judged += is_over
+                if not is_over or course.number in audited:
+                    clock.go_on(worker, course, reports)
+                    continue
                 num_stopped += 1
         if waiting:
             clock.hand_out(worker, waiting.popleft())
@@ -193,6 +206,7 @@ def replicate(
     seed: int,
     num_full_trials_after: int = 0,
     time_budget_seconds: float | None = None,
+    runs_on: Callable[[int], bool] = lambda position: False,
 ) -> dict[int, list[Outcome]]:
     """Numbers of workers -> what some searches came to; the same courses for each number of workers.
 
@@ -204,6 +218,7 @@ def replicate(
         seed: of the generators, one a replicate.
         num_full_trials_after: see `simulate`.
         time_budget_seconds: likewise.
+        runs_on: likewise.
     """
     out: dict[int, list[Outcome]] = {number: [] for number in workers}
     number, num_replicates = 0, 1
@@ -219,6 +234,7 @@ def replicate(
                     overhead=overhead,
                     num_full_trials_after=num_full_trials_after,
                     time_budget_seconds=time_budget_seconds,
+                    runs_on=runs_on,
                 )
             )
         number += 1

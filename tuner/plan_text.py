@@ -90,6 +90,9 @@ def _expected(plan: Plan) -> Section:
     if plan.cost is not None:
         lines.append(f"cost           {_with_range(plan.cost, money)}, at {money(plan.price or 0)} an hour of a {plan.unit}")
     lines.append(f"full budget    {_with_range(plan.complete, count)} trials; curves: {plan.curves}")
+    if plan.trainings_to_confirm:
+        confirm = f"{plan.trainings_to_confirm} trainings in full once the search is over"
+        lines.append(f"to confirm     {confirm}: {_with_range(plan.confirm_seconds, duration)} of the wall clock")
     if plan.time_budget_seconds is not None:
         lines.append(f"time budget    trials stop after {duration(plan.time_budget_seconds)}; what is left can be resumed")
     return Section("Expected (the median; in brackets the 10th to the 90th percentile of simulated searches)", tuple(lines))

@@ -90,6 +90,11 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
         f"beside its trials a search takes {overhead.start:g} s to start, {overhead.worker:g} s a worker, {overhead.trial:g} s "
         f"between two trials, and {overhead.end:.0f} s to end, with dev and test scored for the export (README, Figures)"
     )
+    if settings.audit_share > 0 and settings.early_stopping == "asha":
+        one_of = max(1, round(1 / settings.audit_share))
+        out.append(
+            f"one of {one_of} trials that are stopped, and one at least, runs on (--audit-share): it has its full budget, too"
+        )
     if settings.searcher == "tpe" and settings.early_stopping == "asha":
         out.append("what TPE learns changes what it draws: trials are costed as draws at random, its first ones apart")
     if any(phase.frozen_layers or phase.trainable == "heads" for phase in search.base.phases) or any(

@@ -56,6 +56,15 @@ def test_what_nothing_tells_is_not_known(plan: Plan) -> None:
     assert stored["peak disk"] is None and stored["wall clock"] == 600
 
 
+def test_who_was_drawn_to_run_on_was_compared_no_more(plan: Plan) -> None:
+    audited = replace(RECORDS[0], number=3, passed_rungs=frozenset(), audited=1)
+    before, after = (
+        {f.name: f.fact for f in plan_beside_fact(plan, records, HEADER)} for records in (RECORDS, [*RECORDS, audited])
+    )
+    assert (after["reach report 1"], after["go on after report 1"]) == (4, 2)
+    assert after["reach report 3"] == before["reach report 3"] and after["full budget"] == 2
+
+
 def test_shares_of_gpus_are_counted(plan: Plan) -> None:
     quarter = replace(plan, gpus_per_trial=0.25)
     [fact] = [fact for fact in plan_beside_fact(quarter, RECORDS, HEADER) if fact.unit == "hours"]

@@ -132,6 +132,26 @@ def test_a_search_that_goes_on_stands_on_its_rungs_and_trials_go_on_from_their_r
     assert done.wall_seconds == 11.0 + 11.0
 
 
+@given(courses(), WORKERS, st.sets(st.integers(0, 11)))
+def test_who_runs_on_has_its_full_budget_and_changes_no_rung(trials: list[Course], workers: int, drawn: set[int]) -> None:
+    alone = simulate(trials, workers=1, rungs=Rungs(RUNGS, 3))
+    audited = simulate(trials, workers=1, rungs=Rungs(RUNGS, 3), runs_on=drawn.__contains__)
+    num_stopped = len(trials) - alone.num_complete
+    num_drawn = sum(position in drawn for position in range(num_stopped))
+    assert audited.rungs == alone.rungs  # one worker: the order is the same
+    assert audited.num_complete == alone.num_complete + num_drawn and audited.num_unfinished == 0
+    assert (audited.wall_seconds > alone.wall_seconds) == (num_drawn > 0)
+    many = simulate(trials, workers=workers, rungs=Rungs(RUNGS, 3), runs_on=lambda position: True)
+    assert many.num_complete == len(trials) and many.busy_seconds == pytest.approx(sum(trial.seconds for trial in trials))
+
+
+def test_a_trial_that_ran_on_before_is_judged_no_more() -> None:
+    one = course(1, 0.1, reports_done=1, is_audited=True)
+    done = simulate([one], workers=1, rungs=Rungs([1, 2], 3), runs_on=lambda position: False)
+    assert (done.wall_seconds, done.num_complete) == (21.0, 1)
+    assert [row[1] for row in done.rungs] == [0, 0]
+
+
 def test_replicates_are_seeded_share_their_courses_and_grow_fewer() -> None:
     seen: list[float] = []
 

@@ -34,7 +34,9 @@ def test_it_says_all_that_was_promised(plan: Plan) -> None:
         "node here: 2 at once take up to 2.2 GB; it has 8.0 GB\n",
         "Timed in 1 s, 2 at once",
         "dearest ",
+        "to confirm 15 trainings in full once the search is over: ",
         "Taken for granted",
+        "- one of 20 trials that are stopped, and one at least, runs on (--audit-share)",
     ):
         assert words in text, words
     assert re.search(r"^ +2\* +\S", text, re.MULTILINE) and re.search(r"^ +64 +\S", text, re.MULTILINE)
