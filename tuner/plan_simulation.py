@@ -115,7 +115,7 @@ def simulate(
     overhead: Overhead = Overhead(),
     num_full_trials_after: int = 0,
     time_budget_seconds: float | None = None,
-    runs_on: Callable[[int], bool] = lambda position: False,
+    runs_on: Callable[[int], bool] = lambda _: False,
 ) -> Outcome:
     """Runs a search over some courses, in their order.
 
@@ -206,7 +206,7 @@ def replicate(
     seed: int,
     num_full_trials_after: int = 0,
     time_budget_seconds: float | None = None,
-    runs_on: Callable[[int], bool] = lambda position: False,
+    runs_on: Callable[[int], bool] = lambda _: False,
 ) -> dict[int, list[Outcome]]:
     """Numbers of workers -> what some searches came to; the same courses for each number of workers.
 

@@ -36,7 +36,7 @@ def test_it_says_all_that_was_promised(plan: Plan) -> None:
         "dearest ",
         "to confirm 15 trainings in full once the search is over: ",
         "Taken for granted",
-        "- one of 20 trials that are stopped, and one at least, runs on (--audit-share)",
+        "- one of 20 trials that are stopped, and one at least, runs on to its full budget (--audit-share)",
     ):
         assert words in text, words
     assert re.search(r"^ +2\* +\S", text, re.MULTILINE) and re.search(r"^ +64 +\S", text, re.MULTILINE)
