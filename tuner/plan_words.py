@@ -92,9 +92,7 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
     )
     if settings.audit_share > 0 and settings.early_stopping == "asha":
         one_of = max(1, round(1 / settings.audit_share))
-        out.append(
-            f"one of {one_of} trials that are stopped, and one at least, runs on (--audit-share): it has its full budget, too"
-        )
+        out.append(f"one of {one_of} trials that are stopped, and one at least, runs on to its full budget (--audit-share)")
     if settings.searcher == "tpe" and settings.early_stopping == "asha":
         out.append("what TPE learns changes what it draws: trials are costed as draws at random, its first ones apart")
     if any(phase.frozen_layers or phase.trainable == "heads" for phase in search.base.phases) or any(
