@@ -192,7 +192,9 @@ def leaderboard_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) ->
     """The leaderboard of a search, by its ledger's header and records."""
     full_budget, base = full_budget_examples(header, records), header.get("base") or {}
     share = float((base.get("data") or {}).get("confirm_share") or 0.0)
-    confirmation = confirmation_of(header, records) if share and header["settings"].get("confirm") else None
+    settings = header.get("settings") or {}
+    wanted = share and settings.get("confirm") and settings.get("study") is None
+    confirmation = confirmation_of(header, records) if wanted else None
     return build_leaderboard(records, full_budget, tasks_of(base), confirmation=confirmation, confirm_share=share)
 
 
@@ -290,7 +292,7 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
             f"[dim]Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.[/dim]"
         )
     if leaderboard.confirm_share:
-        lines.append(f"[dim]Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept to confirm.[/dim]")
+        lines.append(f"[dim]Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept back.[/dim]")
     if leaderboard.confirmed is not None:
         claim = leaderboard.confirmed.claim
         lines += ["", *map(escape, map(visible, [*leaderboard.confirmed.left_out, claim[0].upper() + claim[1:] + "."]))]

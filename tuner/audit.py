@@ -29,5 +29,7 @@ def is_audited(position: int, share: float, *, num_trials: int, search_seed: int
         return False
     first = max(1, min(_AMONG_FIRST, num_trials // 4))
     start = np.random.default_rng(np.random.SeedSequence((_SEED, search_seed))).random()
-    offset = 1 - (1 - start) * min(1.0, first * share)  # the sample's places are where a multiple of the share steps over a whole number
+    offset = 1 - (1 - start) * min(
+        1.0, first * share
+    )  # the sample's places are where a multiple of the share steps over a whole number
     return math.floor(offset + (position + 1) * share) > math.floor(offset + position * share)

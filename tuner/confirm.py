@@ -25,8 +25,8 @@ _SEED = 20_150_807
 
 
 def is_confirmed(settings: SearchSettings, base: TrialConfig) -> bool:
-    """Whether a search confirms its best: it was asked to, and has kept rows for that."""
-    return settings.confirm > 0 and base.data.confirm_share > 0
+    """Whether a search confirms its best: it was asked to, and has kept rows for that; a study's rows are all trained anyway."""
+    return settings.confirm > 0 and settings.study is None and base.data.confirm_share > 0
 
 
 def num_trainings(settings: SearchSettings, base: TrialConfig) -> int:
@@ -193,15 +193,14 @@ class Confirmation:
 
 
 def confirmation_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
-    """What is confirmed of a search (see `confirmation`), by its ledger's header.
-
-    Raises:
-        ConfigError: the header is not what a search writes.
-    """
+    """What is confirmed of a search (see `confirmation`), by its ledger's header; nothing where it, or a report, cannot be read."""
     if not all(key in header for key in ("settings", "base")):
         return Confirmation(why_not="the ledger does not say what was searched")
-    base = TrialConfig.parse(header["base"])
-    return confirmation(records, SearchSettings.parse(header["settings"]), base, base.tasks)
+    try:
+        base = TrialConfig.parse(header["base"])
+        return confirmation(records, SearchSettings.parse(header["settings"]), base, base.tasks)
+    except ValueError as error:  # of another version, or damaged
+        return Confirmation(why_not=f"the ledger holds what cannot be read: {str(error).splitlines()[0]}")
 
 
 def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, tasks: TaskSet) -> Confirmation:
@@ -281,5 +280,12 @@ def _why_left_out(trial: int | None, records: Sequence[TrialRecord]) -> str:
 
 
 def _outcomes(record: TrialRecord) -> dict[str, Outcome]:
+    """Raises ValueError where they cannot be read."""
     assert record.best_report is not None
-    return {task: Outcome.parse(tree) for task, tree in record.best_report["confirm"]["outcomes"].items()}
+    match record.best_report["confirm"]:
+        case {"outcomes": dict(outcomes)}:
+            return {task: Outcome.parse(tree) for task, tree in outcomes.items()}
+        case wrong:
+            raise ValueError(
+                f"trial {record.number}: a report's confirm must hold the outcomes of its tasks, but got {str(wrong)[:100]}"
+            )

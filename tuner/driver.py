@@ -279,8 +279,10 @@ def _search(
 
 
 def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
+    to_confirm = num_trainings(plan.settings, plan.base)
     tally = Tally(
-        num_trials=plan.settings.trials + num_trainings(plan.settings, plan.base),
+        num_trials=plan.settings.trials + to_confirm,
+        num_to_confirm=to_confirm,
         num_reports=plan.base.num_reports,
         full_budget=plan.base.budget_examples or 0,
         reduction_factor=plan.settings.reduction_factor,

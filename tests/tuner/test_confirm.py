@@ -217,7 +217,9 @@ def test_a_training_that_was_lost_is_made_up_for_so_often_and_no_more(toy: Any, 
     again = replace(next(r for r in records if r.confirms == Confirms(None, 1)), number=len(records), confirms=Confirms(None, 2))
     found = confirmation([*once, again], settings, toy.base, CS224N)
     assert found.winner is not None and found.left_out == ()
-    always = failing([*records, again, replace(again, confirms=Confirms(None, 3))], reason, *(Confirms(None, n) for n in range(4)))
+    always = failing(
+        [*records, again, replace(again, confirms=Confirms(None, 3))], reason, *(Confirms(None, n) for n in range(4))
+    )
     assert missing(always, settings, toy.base) == []
     assert confirmation(always, settings, toy.base, CS224N).claim == "not confirmed: a training of the reference failed"
 
@@ -277,6 +279,25 @@ def test_where_no_trial_had_its_full_budget_there_is_nothing_to_confirm(toy: Any
     assert missing(failed, toy.settings(**CHANGES), toy.base) == []
     found = confirmation(failed, toy.settings(**CHANGES), toy.base, CS224N)
     assert found.claim == "not confirmed: no trial of the search has had its full budget"
+
+
+def test_what_cannot_be_read_confirms_nothing(toy: Any, tmp_path: Path) -> None:
+    records = search(toy, tmp_path / "s")[0].records()
+    header = {"settings": toy.settings(**CHANGES).to_tree(), "base": toy.base.to_tree()}
+    assert confirmation_of(header, records).winner is not None
+    of_a_later_version = {**header, "settings": {**header["settings"], "from_the_future": 1}}
+    assert "from_the_future" in confirmation_of(of_a_later_version, records).why_not
+    last = records[-1].reports[-1]
+    damaged = {**last, "confirm": {**last["confirm"], "outcomes": {"sst": {"rows": 3}}}}
+    records[-1] = replace(records[-1], reports=(*records[-1].reports[:-1], damaged))
+    assert "outcomes" in confirmation_of(header, records).why_not
+    records[-1] = replace(records[-1], reports=(*records[-1].reports[:-1], {**last, "confirm": 3}))
+    assert confirmation_of(header, records).winner is None
+
+
+def test_a_studys_rows_are_not_trained_again(toy: Any) -> None:
+    settings = toy.settings(**CHANGES).model_copy(update={"study": "best_fit.pooling"})
+    assert not is_confirmed(settings, toy.base) and num_trainings(settings, toy.base) == 0
 
 
 def test_what_is_said_of_the_winner(toy: Any, tmp_path: Path) -> None:
