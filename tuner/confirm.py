@@ -193,7 +193,7 @@ class Confirmation:
 
 
 def confirmation_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
-    """What is confirmed of a search (see `confirmation`), by its ledger's header; nothing where it, or a report, cannot be read."""
+    """What is confirmed of a search (see `confirmation`), by its header; nothing where that, or a report, cannot be read."""
     if not all(key in header for key in ("settings", "base")):
         return Confirmation(why_not="the ledger does not say what was searched")
     try:
