@@ -21,6 +21,8 @@ HEADER: dict[str, Any] = {
     "lineage": {"git_commit": "abc", "packages": {"torch": "2.13.0"}},
     "data_hashes": {"sample": "0"},
 }
+PARTLY: dict[str, Any] = {"heads": {"sst": {}, "qqp": {}, "sts": {}}, "phases": [{"tasks": ["sst"]}]}
+"""What a config says that trains one task of three, as a study's row may."""
 
 
 def records(num_trials: int, seed: int = 0) -> list[TrialRecord]:
