@@ -107,7 +107,7 @@ def mistakes(search: Search) -> Section:
     title, sentence = "What the winner gets wrong", "Predictions of the exported model on all of dev, beside the labels."
     parts: list[SectionPart] = []
     if found.trial is not None:
-        parts.append(Paragraph(f"The exported model is that of trial {found.trial}."))
+        parts.append(Paragraph(f"The exported model is that of trial {found.trial}{_trained_again(search, found.trial)}."))
     for one in found.confusions:
         parts.append(Paragraph(f"{one.title}: rows by true label and prediction. {_recalls(one)}"))
         parts.append(Figures([Drawing(drawing.as_json(drawing.confusion(one)), f"{one.title}: confusion", is_broad=True)]))
@@ -197,6 +197,15 @@ def _missed(found: EarlyStopping) -> str:
 def _links(one: Failure, folder: Path, out: Path) -> list[Link]:
     here = out.resolve().parent
     return [Link(path.name, quote(relpath((folder / path).resolve(), here))) for path in one.logs]
+
+
+def _trained_again(search: Search, trial: int) -> str:
+    """Whose config a trial trains again; empty of one of the search."""
+    confirms = next((record.confirms for record in search.records if record.number == trial), None)
+    if confirms is None:
+        return ""
+    whose = "the reference config" if confirms.trial is None else f"the config of trial {confirms.trial}"
+    return f", which trains {whose} again with a new seed"
 
 
 def _recalls(one: Confusion) -> str:

@@ -6,7 +6,7 @@ from itertools import islice
 from reports import drawing
 from reports.confirmed import columns
 from reports.curves import best_so_far, curves, rung_budgets
-from reports.leaderboard import RANKING, fixed_columns
+from reports.leaderboard import RANKING, caveats, fixed_columns
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart, TablePart
 from reports.parameters import said
 from reports.search import Search
@@ -33,6 +33,7 @@ def winner(search: Search) -> Section:
         metrics = ", ".join(f"{task} {value:.3f}" for task, value in row.metrics.items() if value is not None)
         so_far = "" if row.state == "complete" else "; so far, without its full budget"
         parts.append(Paragraph(f"Trial {row.trial}: score {row.score:.4f} ({metrics}){so_far}."))
+        parts += [Paragraph(line) for line in caveats(board, [row])]
         paths, values = tuple(board.best), tuple(map(said, board.best.values()))
         chosen = [Column("parameter", paths, is_number=False), Column("value", values, is_number=False)]
         parts += [TablePart(chosen, "What the sampler chose for it")] if paths else []
@@ -54,6 +55,7 @@ def leaderboard(search: Search) -> Section:
         shown = board.rows[:MOST_ROWS]
         hidden = len(board.rows) - len(shown)
         rest = f"; {hidden} more: python -m reports.leaderboard" if hidden else ""
+        parts += [Paragraph(line) for line in caveats(board, board.rows)]
         parts.append(TablePart(fixed_columns(board.tasks, shown), f"{len(board.rows)} trials of the search{rest}"))
     else:
         parts.append(Paragraph("No trial has begun yet.", "empty"))

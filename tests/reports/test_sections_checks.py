@@ -8,6 +8,7 @@ from reports.leaderboard import leaderboard_of
 from reports.page import Paragraph, Section, TablePart
 from reports.search import Search
 from tests import synthetic
+from tests.reports.an_export import an_export
 from tuner.records import TrialRecord
 
 FULL = synthetic.NUM_REPORTS
@@ -22,7 +23,6 @@ def trial(number: int, score: float, state: Any = "complete", num_reports: int =
 
 def audited(*records: TrialRecord) -> Section:
     header = {**synthetic.HEADER, "settings": {"confirm": 4}}
-    header["base"] = {**header["base"], "data": {**header["base"]["data"], "confirm_share": 0.0}}
     return checks.audit(Search(Path("night"), header, records, leaderboard_of(header, records)))
 
 
@@ -61,3 +61,21 @@ def test_where_no_audited_trial_came_to_its_end_nothing_is_counted(state: str) -
 def test_where_only_the_audited_came_to_their_end_there_is_nothing_to_compare_with() -> None:
     found = audited(trial(0, 0.5, "stopped", 1), trial(1, 0.6, audited=1))
     assert texts(found)[-1] == "No other trial has had its full budget, so nothing tells whether an audited one was missed."
+
+
+@pytest.mark.parametrize(
+    ("trial", "said"),
+    [
+        (3, "The exported model is that of trial 3."),
+        (20, "The exported model is that of trial 20, which trains the reference config again with a new seed."),
+        (21, "The exported model is that of trial 21, which trains the config of trial {} again with a new seed."),
+        (99, "The exported model is that of trial 99."),
+    ],
+)
+def test_an_exported_training_is_told_with_the_config_that_it_trains(tmp_path: Path, trial: int, said: str) -> None:
+    header, records = synthetic.confirmed(20)
+    an_export(tmp_path, trial=trial)
+    found = checks.mistakes(Search(tmp_path, header, records, leaderboard_of(header, records)))
+    best = records[21].confirms
+    assert best is not None
+    assert texts(found)[0] == said.format(best.trial)
