@@ -132,7 +132,7 @@ class Confirmation:
 
     Attributes:
         configs: best mean first; the first is the winner.  Empty where nothing is confirmed.
-        num_to_come: trainings that have not ended.
+        num_to_come: trainings that have not ended; at most so many, while the search may still report.
         left_out: a sentence for each config of which a training failed, and that therefore cannot win.
         why_not: why nothing is confirmed; empty where something is.
     """
@@ -186,7 +186,7 @@ def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base:
     if not is_confirmed(settings, base):
         return Confirmation(why_not="the search was run without a confirmation (--confirm 0)")
     again = [record for record in records if record.confirms is not None]
-    open_ = sum(record.ended is None for record in again) + len(missing(records, settings, base))
+    open_ = sum(record.ended is None for record in again) + num_to_come(records, settings, base)
     if open_ or not again:
         why = f"{open_} trainings are still to come" if open_ else "no trial of the search has had its full budget"
         return Confirmation(num_to_come=open_, why_not=why)
