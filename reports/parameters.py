@@ -19,6 +19,8 @@ ENOUGH, LEAST = 10, 4
 NOT_USED = -0.12
 """Where a line crosses an axis whose parameter plays no part in its trial."""
 _NUM_BINS = 4
+_MAX_DIGITS = 17
+_ROUNDING = 1e-9  # logarithms of 16, 64 and 256 put 64 a little below the middle
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def domains(paths: Sequence[str], space: Space | None, points: Sequence[Point]) 
 
 
 def interaction(points: Sequence[Point], first: str, second: str, searched_: Mapping[str, Domain]) -> Interaction:
-    """The mean score over a grid of two parameters, choices as they are and ranges in four equal parts.
+    """The mean score over a grid of two parameters, choices and few integers as they are, and ranges in four equal parts.
 
     Args:
         points: of the trials; those in which one of the two plays no part are left out.
@@ -212,26 +214,66 @@ def _index(domain: Categorical, value: Value) -> int:
 def _ticks(domain: Domain) -> tuple[tuple[float, str], ...]:
     if isinstance(domain, Categorical):
         return tuple((place(domain, choice), said(choice)) for choice in domain.choices)
-    return ((0.0, said(domain.low)), (1.0, said(domain.high))) if domain.high > domain.low else ((0.5, said(domain.low)),)
+    if domain.high <= domain.low:
+        return ((0.5, said(domain.low)),)
+    low, high = _told_apart((domain.low, domain.high), digits=3)
+    return (0.0, low), (1.0, high)
 
 
 def _bins(domain: Domain) -> tuple[str, ...]:
+    """Names of the bins, no two alike: the library would draw those as one."""
     if isinstance(domain, Categorical):
-        return tuple(map(said, domain.choices))
-    edges = [f"{float(edge):.2g}" for edge in Float(domain.low, domain.high, domain.log).grid(_NUM_BINS + 1)]
+        names = tuple(map(said, domain.choices))
+        return names if len(set(names)) == len(names) else tuple(map(repr, domain.choices))
+    if isinstance(domain, Int):
+        lows = [_lowest_in(domain, number) for number in range(_num_bins(domain))]
+        return tuple(f"{low} to {end - 1}" if end - 1 > low else str(low) for low, end in pairwise([*lows, domain.high + 1]))
+    edges = _told_apart(_edges(domain), digits=2)
     return tuple(f"{low} to {high}" for low, high in pairwise(edges)) or (edges[0],)
+
+
+def _told_apart(values: Sequence[float], digits: int) -> Sequence[str]:
+    """Different numbers in the fewest digits, not under so many, in which they differ; integers whole."""
+    if all(isinstance(value, int) for value in values):
+        return [str(value) for value in values]
+    tries = ([f"{value:.{number}g}" for value in values] for number in range(digits, _MAX_DIGITS))
+    return next((names for names in tries if len(set(names)) == len(names)), [f"{value:.{_MAX_DIGITS}g}" for value in values])
+
+
+def _edges(domain: Float | Int) -> Sequence[float]:
+    """Where its bins meet, and its ends."""
+    return [float(edge) for edge in Float(domain.low, domain.high, domain.log).grid(_num_bins(domain) + 1)]
+
+
+def _num_bins(domain: Float | Int) -> int:
+    """Of few integers each has its own, so that none is empty by construction."""
+    return min(_NUM_BINS, domain.high - domain.low + 1) if isinstance(domain, Int) else _NUM_BINS
+
+
+def _lowest_in(domain: Int, number: int) -> int:
+    """The lowest integer of a bin."""
+    if number == 0:
+        return domain.low
+    near = range(max(domain.low, int(_edges(domain)[number]) - 1), domain.high + 1)
+    return next(value for value in near if _bin_of(domain, value) >= number)
 
 
 def _bin_of(domain: Domain, value: Value) -> int:
     if isinstance(domain, Categorical):
         return _index(domain, value)
-    return min(int(place(domain, value) * _NUM_BINS), _NUM_BINS - 1) if domain.high > domain.low else 0
+    if domain.high <= domain.low:
+        return 0
+    num_bins = _num_bins(domain)
+    if isinstance(domain, Int) and domain.high - domain.low < num_bins:
+        assert isinstance(value, int | float)
+        return int(value) - domain.low
+    return min(int(place(domain, value) * num_bins + _ROUNDING), num_bins - 1)
 
 
 def _strength(held: Mapping[tuple[int, int], Sequence[float]]) -> float | None:
     """Of a two-way table with unequal counts: cells weigh as many trials as they hold."""
     rows, columns = (sorted({key[axis] for key in held}) for axis in (0, 1))
-    if len(held) <= len(rows) + len(columns) - 1:
+    if not held or len(held) <= len(rows) + len(columns) - 1:
         return None
     means, weights = np.array([np.mean(s) for s in held.values()]), np.array([len(s) for s in held.values()], dtype=float)
     design = np.array([[*(row == r for r in rows), *(column == c for c in columns)] for row, column in held], dtype=float)
