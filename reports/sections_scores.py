@@ -12,6 +12,7 @@ from reports.parameters import said
 from reports.search import Search
 from reports.tradeoffs import Front, front
 from tuner.plan_text import duration
+from tuner.records import searched
 from tuner.tables import Column
 
 MOST_ROWS = 100
@@ -69,8 +70,7 @@ def progress(search: Search) -> Section:
         "The best score of a trial with its full budget, against the time that drivers worked and the examples all trials saw."
     )
     if not found.points:
-        why = "No trial has had its full budget yet."
-        return Section("progress", "Best score so far", sentence, [Paragraph(why, "empty")])
+        return Section("progress", "Best score so far", sentence, [Paragraph(_why_no_best(search), "empty")])
     last = found.points[-1]
     took = (
         f"The best, trial {last.trial} with {last.score:.4f}, ended after {duration(last.seconds)} and {last.examples:,} examples"
@@ -107,7 +107,7 @@ def tasks(search: Search) -> Section:
     found = front(search.records, search.tasks)
     sentence = "The trials with their full budget task against task: on the front stand those that no other betters."
     if not found.points:
-        return Section("tasks", "How the tasks trade", sentence, [Paragraph("No trial has had its full budget yet.", "empty")])
+        return Section("tasks", "How the tasks trade", sentence, [Paragraph(_why_no_best(search), "empty")])
     if not found.trades:
         return Section("tasks", "How the tasks trade", sentence, [Paragraph("There is one task alone: nothing trades.", "empty")])
     drawings = [
@@ -116,6 +116,11 @@ def tasks(search: Search) -> Section:
     ]
     told = Paragraph(f"{found.num_best} of {len(found.points)} trials stand on the front. {' '.join(_trades(found))}")
     return Section("tasks", "How the tasks trade", sentence, [told, Figures(drawings, is_wide=False)])
+
+
+def _why_no_best(search: Search) -> str:
+    is_partly = any(record.state == "complete" for record in searched(search.records))
+    return "No trial that trains every task has had its full budget." if is_partly else "No trial has had its full budget yet."
 
 
 def _trades(found: Front) -> Sequence[str]:

@@ -74,3 +74,11 @@ def test_each_training_is_named_beside_the_config_that_it_trains_again() -> None
     assert table.columns[-1].cells == tuple(",".join(map(str, of[row.trial])) for row in found.board.confirmed.rows)
     assert sorted(number for numbers in of.values() for number in numbers) == list(range(20, 35))
     assert all(records[number].confirms == Confirms(trial, at) for trial, own in of.items() for at, number in enumerate(own))
+
+
+def test_where_no_trial_trains_every_task_there_is_no_best_and_no_front() -> None:
+    found = search(20)
+    partly = replace(found, records=[replace(record, config=synthetic.PARTLY) for record in found.records])
+    for section in (scores.progress, scores.tasks):
+        assert texts(section(partly)) == ["No trial that trains every task has had its full budget."]
+        assert texts(section(search(0))) == ["No trial has had its full budget yet."]
