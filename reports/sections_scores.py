@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from reports import drawing
-from reports.confirmed import columns
+from reports.confirmed import ConfirmedRow, columns
 from reports.curves import best_so_far, curves, rung_budgets
 from reports.leaderboard import RANKING, caveats, fixed_columns
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart, TablePart
@@ -27,13 +27,15 @@ def winner(search: Search) -> Section:
         claim = board.confirmed.claim
         parts.append(Paragraph(f"{claim[0].upper()}{claim[1:]}.", "claim"))
         parts += [Paragraph(line) for line in board.confirmed.left_out]
+        parts += [Paragraph(_handed_over(row)) for row in board.confirmed.rows[:1]]
     elif board.best_trial is not None:
         parts.append(Paragraph("Not confirmed: its score is the one that it was chosen by, and on the lucky side.", "claim"))
     row = next((row for row in board.rows if row.trial == board.best_trial), None)
     if row is not None and row.score is not None:
         metrics = ", ".join(f"{task} {value:.3f}" for task, value in row.metrics.items() if value is not None)
         so_far = "" if row.state == "complete" else "; so far, without its full budget"
-        parts.append(Paragraph(f"Trial {row.trial}: score {row.score:.4f} ({metrics}){so_far}."))
+        scored = "its score in the search, by which it was chosen, is" if board.confirmed and board.confirmed.rows else "score"
+        parts.append(Paragraph(f"Trial {row.trial}: {scored} {row.score:.4f} ({metrics}){so_far}."))
         parts += [Paragraph(line) for line in caveats(board, [row])]
         paths, values = tuple(board.best), tuple(map(said, board.best.values()))
         chosen = [Column("parameter", paths, is_number=False), Column("value", values, is_number=False)]
@@ -116,6 +118,11 @@ def tasks(search: Search) -> Section:
     ]
     told = Paragraph(f"{found.num_best} of {len(found.points)} trials stand on the front. {' '.join(_trades(found))}")
     return Section("tasks", "How the tasks trade", sentence, [told, Figures(drawings, is_wide=False)])
+
+
+def _handed_over(row: ConfirmedRow) -> str:
+    whose = "the reference config, which all trials start from" if row.trial is None else f"the config of trial {row.trial}"
+    return f"Handed over is {whose}, trained again as trials {', '.join(map(str, row.trainings))}."
 
 
 def _why_no_best(search: Search) -> str:

@@ -135,6 +135,14 @@ def test_each_section_of_an_empty_search_says_why_it_is_empty(tmp_path: Path) ->
     assert all(section.parts and section.sentence for section in sections)
 
 
+def test_a_confirmed_search_has_a_page_that_names_its_trainings(tmp_path: Path) -> None:
+    header, records = synthetic.confirmed(20)
+    found = Page(whole(Search(tmp_path, header, records, leaderboard_of(header, records))))
+    assert found.sections == ORDER
+    assert "trained_as" in found.texts
+    assert any(text.startswith("Handed over is ") for text in found.texts)
+
+
 def test_all_texts_are_escaped_in_every_part() -> None:
     bad = "<img src=x onerror=alert(1)>\x1b[2J\"'&"
     parts = (
