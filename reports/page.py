@@ -235,10 +235,11 @@ def _table(table: TablePart) -> str:
         linked = " ".join(f'<a href="{_text(link.target)}">{_text(link.text)}</a>' for link in links)
         lines.append(f"<tr>{row}{f'<td>{linked}</td>' if any(table.links) else ''}</tr>")
     caption = f"<caption><span>{_text(table.caption)}</span></caption>" if table.caption else ""
-    style = "" if any(column.is_number for column in table.columns) else "words"
+    style = _class("" if any(column.is_number for column in table.columns) else "words")
     label = _text(table.caption or "table")
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table{_class(style)}>{caption}<thead><tr>{head}</tr></thead>'
+        f'<div class="table" tabindex="0" role="region" aria-label="{label}">'
+        f"<table{style}>{caption}<thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

@@ -7,10 +7,10 @@ they were chosen by their scores; at a rung stand all that came to it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
+from reports.scales import bin_of, bins, place, ticks
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Space
 from tuner.records import TrialRecord, searched
@@ -18,9 +18,6 @@ from tuner.records import TrialRecord, searched
 ENOUGH, LEAST = 10, 4
 NOT_USED = -0.12
 """Where a line crosses an axis whose parameter plays no part in its trial."""
-_NUM_BINS = 4
-_MAX_DIGITS = 17
-_ROUNDING = 1e-9  # logarithms of 16, 64 and 256 put 64 a little below the middle
 
 
 @dataclass(frozen=True)
@@ -147,12 +144,12 @@ def interaction(points: Sequence[Point], first: str, second: str, searched_: Map
         searched_: what was searched of both.
     """
     rows, columns = searched_[first], searched_[second]
-    names, other_names = _bins(rows), _bins(columns)
+    names, other_names = bins(rows), bins(columns)
     held: dict[tuple[int, int], list[float]] = {}
     for point in points:
         if first in point.assignment and second in point.assignment:
-            place = _bin_of(rows, point.assignment[first]), _bin_of(columns, point.assignment[second])
-            held.setdefault(place, []).append(point.score)
+            key = bin_of(rows, point.assignment[first]), bin_of(columns, point.assignment[second])
+            held.setdefault(key, []).append(point.score)
     grid = [[held.get((row, column), []) for column in range(len(other_names))] for row in range(len(names))]
     cells = tuple(tuple(Cell(float(np.mean(s)) if s else None, len(s)) for s in row) for row in grid)
     return Interaction(first, second, names, other_names, cells, _strength(held))
@@ -164,7 +161,7 @@ def axes(points: Sequence[Point], paths: Sequence[str], searched_: Mapping[str, 
     for path in paths:
         domain = searched_[path]
         places = (place(domain, p.assignment[path]) if path in p.assignment else NOT_USED for p in points)
-        out.append(Axis(path, _ticks(domain), tuple(places)))
+        out.append(Axis(path, ticks(domain), tuple(places)))
     return tuple(out)
 
 
@@ -180,20 +177,6 @@ def slices(points: Sequence[Point], paths: Sequence[str], searched_: Mapping[str
     )
 
 
-def place(domain: Domain, value: Value) -> float:
-    """Where a value lies between the ends of what was searched, in [0, 1]: on the range's own scale, or in the choices' order."""
-    if isinstance(domain, Categorical):
-        return _index(domain, value) / max(1, len(domain.choices) - 1)
-    assert isinstance(value, int | float)
-    low, high, at = (math.log(x) if domain.log else x for x in (domain.low, domain.high, value))
-    return (at - low) / (high - low) if high > low else 0.5
-
-
-def said(value: Value) -> str:
-    """A value in few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _spanning(own: Sequence[Domain], values: Sequence[Value]) -> Domain:
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     ranges = [domain for domain in own if isinstance(domain, Float | Int)]
@@ -205,69 +188,6 @@ def _spanning(own: Sequence[Domain], values: Sequence[Value]) -> Domain:
     choices = [choice for domain in own if isinstance(domain, Categorical) for choice in domain.choices]
     by_kind = {(type(choice), choice): choice for choice in (*choices, *values)}
     return Categorical(tuple(by_kind.values()))
-
-
-def _index(domain: Categorical, value: Value) -> int:
-    return next(i for i, choice in enumerate(domain.choices) if type(choice) is type(value) and choice == value)
-
-
-def _ticks(domain: Domain) -> tuple[tuple[float, str], ...]:
-    if isinstance(domain, Categorical):
-        return tuple((place(domain, choice), said(choice)) for choice in domain.choices)
-    if domain.high <= domain.low:
-        return ((0.5, said(domain.low)),)
-    low, high = _told_apart((domain.low, domain.high), digits=3)
-    return (0.0, low), (1.0, high)
-
-
-def _bins(domain: Domain) -> tuple[str, ...]:
-    """Names of the bins, no two alike: the library would draw those as one."""
-    if isinstance(domain, Categorical):
-        names = tuple(map(said, domain.choices))
-        return names if len(set(names)) == len(names) else tuple(map(repr, domain.choices))
-    if isinstance(domain, Int):
-        lows = [_lowest_in(domain, number) for number in range(_num_bins(domain))]
-        return tuple(f"{low} to {end - 1}" if end - 1 > low else str(low) for low, end in pairwise([*lows, domain.high + 1]))
-    edges = _told_apart(_edges(domain), digits=2)
-    return tuple(f"{low} to {high}" for low, high in pairwise(edges)) or (edges[0],)
-
-
-def _told_apart(values: Sequence[float], digits: int) -> Sequence[str]:
-    """Different numbers in the fewest digits, not under so many, in which they differ; integers whole."""
-    if all(isinstance(value, int) for value in values):
-        return [str(value) for value in values]
-    tries = ([f"{value:.{number}g}" for value in values] for number in range(digits, _MAX_DIGITS))
-    return next((names for names in tries if len(set(names)) == len(names)), [f"{value:.{_MAX_DIGITS}g}" for value in values])
-
-
-def _edges(domain: Float | Int) -> Sequence[float]:
-    """Where its bins meet, and its ends."""
-    return [float(edge) for edge in Float(domain.low, domain.high, domain.log).grid(_num_bins(domain) + 1)]
-
-
-def _num_bins(domain: Float | Int) -> int:
-    """Of few integers each has its own, so that none is empty by construction."""
-    return min(_NUM_BINS, domain.high - domain.low + 1) if isinstance(domain, Int) else _NUM_BINS
-
-
-def _lowest_in(domain: Int, number: int) -> int:
-    """The lowest integer of a bin."""
-    if number == 0:
-        return domain.low
-    near = range(max(domain.low, int(_edges(domain)[number]) - 1), domain.high + 1)
-    return next(value for value in near if _bin_of(domain, value) >= number)
-
-
-def _bin_of(domain: Domain, value: Value) -> int:
-    if isinstance(domain, Categorical):
-        return _index(domain, value)
-    if domain.high <= domain.low:
-        return 0
-    num_bins = _num_bins(domain)
-    if isinstance(domain, Int) and domain.high - domain.low < num_bins:
-        assert isinstance(value, int | float)
-        return int(value) - domain.low
-    return min(int(place(domain, value) * num_bins + _ROUNDING), num_bins - 1)
 
 
 def _strength(held: Mapping[tuple[int, int], Sequence[float]]) -> float | None:

@@ -8,7 +8,7 @@ from reports.confirmed import ConfirmedRow, columns
 from reports.curves import best_so_far, curves, rung_budgets
 from reports.leaderboard import RANKING, caveats, fixed_columns
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart, TablePart
-from reports.parameters import said
+from reports.scales import said
 from reports.search import Search
 from reports.tradeoffs import Front, front
 from tuner.plan_text import duration
