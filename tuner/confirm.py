@@ -162,7 +162,7 @@ class Confirmation:
 
     Attributes:
         configs: best mean first; the first is the winner.  Empty where nothing is confirmed.
-        num_to_come: trainings that have not ended.
+        num_to_come: trainings that have not ended; at most so many, while the search may still report.
         left_out: a sentence for each config of which a training failed, or is not there, and that therefore cannot win.
         why_not: why nothing is confirmed; empty where something is.
     """

@@ -183,6 +183,19 @@ def test_while_trainings_are_to_come_nothing_is_confirmed(toy: Any, tmp_path: Pa
     assert (part.winner, part.num_to_come, part.claim) == (None, 4, "not confirmed: 4 trainings are still to come")
     running = [*records[:3], replace(records[3], state="running", ended=None), records[4]]
     assert missing(running, settings, toy.base) == [Confirms(None, 0), Confirms(None, 1)]
+    for part_of_it in (records[:3], running):
+        found = confirmation(part_of_it, settings, toy.base, CS224N)
+        assert (found.num_to_come, found.claim) == (6, "not confirmed: 6 trainings are still to come")
+
+
+def test_while_the_search_runs_a_training_of_the_reference_counts_once(toy: Any, tmp_path: Path) -> None:
+    ledger, _ = search(toy, tmp_path / "s", concurrency=3)
+    records, settings = ledger.records(), toy.settings(**CHANGES)
+    ran = [replace(records[4], state="running", ended=None), replace(records[5], state="running", ended=None)]
+    assert ran[1].confirms == Confirms(None, 0)
+    found = confirmation([*records[:4], *ran], settings, toy.base, CS224N)
+    assert found.num_to_come == 6
+    assert confirmation([*records[:4], ran[0], records[5]], settings, toy.base, CS224N).num_to_come == 5
 
 
 def test_a_config_of_which_a_training_failed_cannot_win(toy: Any, tmp_path: Path) -> None:
