@@ -82,7 +82,7 @@ def _record(number: int, rng: np.random.Generator, base: TrialConfig) -> TrialRe
         number,
         kind,  # type: ignore[arg-type]
         point,
-        {},
+        {"varied": dict(point)},  # all that is asked of it is that other points are other configs
         reports,
         passed_rungs=frozenset(rung for rung in RUNGS if rung < num_reports),
         audited=1 if kind == "complete" and number % 20 == 0 else None,
