@@ -104,7 +104,8 @@ class Plan:
         full_trial_seconds: of a trial with its full budget: the cheapest corner, the mean of the space, the dearest corner.
         rungs: with the trials that are expected there.
         complete: trials with their full budget.
-        trainings_to_confirm: of the best and the reference, after the search, each with its full budget.
+        trainings_to_confirm: of the best and the reference, after the search, each with its full budget: the middle of the
+            simulated searches, where they are fewer if fewer trials than are to be confirmed come to their end.
         confirm_seconds: of the wall clock, that these take.
         wall_seconds: from the command to its exit.
         busy_hours: that workers spend on trials, summed.
