@@ -63,11 +63,12 @@ class PlannedRung:
 
 @dataclass(frozen=True, config=_CLOSED)
 class PlannedNode:
-    """A machine: its name, trials at once on it, and its memory in bytes (0: not known)."""
+    """A machine: its name, trials at once on it, its memory (0: not known) and what of it others than trials take, in bytes."""
 
     host: str
     slots: int
     memory_bytes: int
+    other_bytes: int = 0
 
 
 @dataclass(frozen=True, config=_CLOSED)

@@ -24,6 +24,8 @@ START_SECONDS, WORKER_SECONDS, TRIAL_SECONDS, END_SECONDS = 6.0, 3.0, 0.2, 8.0
 """Up to the first trial; of a worker's imports; between two trials; Ray's and the mirror's end (README, Figures)."""
 RAY_BYTES = 100 * 2**20
 """What Ray Tune's import adds to a worker's memory, which the timed process does without."""
+DRIVER_BYTES = 900 * 10**6
+"""What the driver, Ray's own processes and the mirror hold on the driver's node, beside its trials."""
 _LEAST_TIMED, _TIMED_A_PROCESS = 6, 3
 _HOUR = 3600.0
 

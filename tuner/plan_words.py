@@ -94,8 +94,8 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
     )
     if is_confirmed(settings, search.base):
         out.append(
-            f"the best {settings.confirm} of a simulated search are trained again, or as many as came to their end; the number of "
-            f"trainings is that of the middle one{_kept_for_them(settings)}"
+            f"the best {settings.confirm} of a simulated search are trained again, or all that came to their end; the trainings "
+            f"are counted as in the middle one{_kept_for_them(settings)}"
         )
     if settings.audit_share > 0 and settings.early_stopping == "asha":
         one_of = max(1, round(1 / settings.audit_share))

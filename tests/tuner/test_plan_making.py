@@ -37,6 +37,15 @@ def test_it_comes_back_from_json_as_it_was(plan: Plan) -> None:
     assert Plan.parse(json.loads(json.dumps(plan.to_tree()))) == plan
 
 
+def test_one_that_was_made_before_there_was_a_confirmation_is_read(plan: Plan) -> None:
+    tree = plan.to_tree()
+    for key in ("trainings_to_confirm", "confirm_seconds", "time_budget_seconds"):
+        del tree[key]
+    del tree["nodes"][0]["other_bytes"]
+    old = Plan.parse(tree)
+    assert old.trials == plan.trials and old.trainings_to_confirm == 0 and old.nodes == plan.nodes
+
+
 @pytest.mark.parametrize("tree", [{}, None, 3, {"trials": "many"}, [1]])
 def test_what_is_no_plan_is_refused(tree: Any) -> None:
     with pytest.raises(ValueError, match="plan: "):
