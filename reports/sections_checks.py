@@ -15,7 +15,7 @@ from reports.failures import Failure, failures
 from reports.mistakes import Confusion, WrongRows, read_mistakes
 from reports.page import Drawing, Figures, Link, Paragraph, Section, SectionPart, TablePart
 from reports.search import Search
-from tuner.plan_fact import PlannedFact, plan_beside_fact, plan_in
+from tuner.plan_fact import PlannedFact, is_as_planned, num_ended, plan_beside_fact, plan_in
 from tuner.plan_text import count, duration, hours
 from tuner.room import in_words
 from tuner.tables import Column
@@ -160,7 +160,10 @@ def planned(search: Search) -> Section:
         Column("fact", tuple("-" if fact.fact is None else _said(fact, fact.fact) for fact in facts)),
         Column("in range", tuple({None: "-", True: "yes", False: "no"}[fact.is_within] for fact in facts), is_number=False),
     ]
-    return Section("plan", title, sentence, [TablePart(table)])
+    whole = is_as_planned(plan, search.records, search.header)
+    until = "" if whole else " No figure is held against its range but those of a search that has ended with as many as planned."
+    trials = f"The plan was made for {plan.trials} trials; {num_ended(search.records)} have ended.{until}"
+    return Section("plan", title, sentence, [Paragraph(trials), TablePart(table)])
 
 
 def lineage(search: Search) -> Section:

@@ -89,9 +89,21 @@ def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, bas
     seconds = sum(float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0)) for report in reports)
     full = seconds / examples * (base.budget_examples or 0)
     num_best = sum(record.state in {"complete", "running"} for record in searched(records))
-    num_begun = len(records) - len(searched(records))
+    return seconds_kept(full, settings, slots, num_best=num_best, num_begun=len(records) - len(searched(records)))
+
+
+def seconds_kept(full_seconds: float, settings: SearchSettings, slots: int, *, num_best: int, num_begun: int) -> float:
+    """See `seconds_needed`.
+
+    Args:
+        full_seconds: of a trial with its full budget.
+        settings: of the search.
+        slots: trials at once.
+        num_best: trials of the search with their full budget, or that may still come to it.
+        num_begun: trainings that were begun.
+    """
     least, wanted = (
-        full * (1 + math.ceil(max(0, (count + 1) * settings.confirm_seeds - num_begun) / slots))
+        full_seconds * (1 + math.ceil(max(0, (count + 1) * settings.confirm_seeds - num_begun) / slots))
         for count in (1, max(1, min(settings.confirm, num_best)))
     )
     return wanted if settings.time_budget_seconds is None else min(wanted, max(least, settings.time_budget_seconds / 2))
