@@ -1,5 +1,6 @@
 """Timed steps for a plan: processes of their own, as many as trials would run at once here, each timing some of the configs."""
 
+import contextlib
 import json
 import math
 import os
@@ -100,11 +101,8 @@ def _start(
         env={**os.environ, **environment},
     )
     assert process.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # it has ended, and says why on stderr
         process.stdin.write(json.dumps({"configs": configs, "seconds": seconds}))
-        process.stdin.close()
-    except BrokenPipeError:  # it has ended, and says why on stderr
-        pass
     return process, output
 
 

@@ -66,7 +66,7 @@ def test_who_got_no_answer_is_told_with_the_reason(end: str, why: str, monkeypat
 
 def test_who_was_not_reached_in_time_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     line = json.dumps({"name": "c", "timing": vars(timed())})
-    play(monkeypatch, tmp_path, f"print({line!r})")
+    play(monkeypatch, tmp_path, f"import sys\nsys.stdin.read()\nprint({line!r})")
     probed = probe(dict.fromkeys("abc", TINY), 1)
     assert list(probed.timed) == ["c"] and probed.failed == dict.fromkeys("ab", "no time was left")
     with pytest.raises(ConfigError, match=r"timed: not one step ended in 34 s$"):
