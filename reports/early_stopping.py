@@ -1,6 +1,6 @@
 """What early stopping did, and whether it was right: rungs, the trials that were let run on all the same, what was saved.
 
-Rank correlations are Spearman's, between a trial's score at a rung and at its end, over all trials that have both: those that
+Rank correlations are Spearman's, between a trial's score at a rung and in its last report, over all trials that have both: those that
 went on, which were chosen by the former, and those that were audited, which were not.
 """
 
@@ -145,9 +145,9 @@ def _rung(trials: Sequence[TrialRecord], rung: int) -> RungRow:
     compared = [trial for trial in trials if _score_at(trial, rung) is not None and (trial.audited or rung) >= rung]
     judged = [trial for trial in compared if rung in trial.passed_rungs or trial.audited == rung or trial.state != "running"]
     pairs = [
-        (score, trial.score)
+        (score, float(trial.reports[-1]["score"]))
         for trial in trials
-        if trial.state == "complete" and (score := _score_at(trial, rung)) is not None and trial.score is not None
+        if trial.state == "complete" and (score := _score_at(trial, rung)) is not None
     ]
     return RungRow(
         report=rung,

@@ -49,7 +49,11 @@ def audit(search: Search) -> Section:
         Column("of trials", tuple(str(row.num_pairs) for row in rows)),
     ]
     saved = f"{found.num_stopped} trials were stopped, which saved {found.saved:.0%} of the examples."
-    parts: list[SectionPart] = [Paragraph(saved), TablePart(table, "Rungs")]
+    of_whom = (
+        "The rank correlation is of the trials that came to their end, most of which the rung itself had chosen; over all trials, "
+        "with the bad ones, it is likely higher."
+    )
+    parts: list[SectionPart] = [Paragraph(saved), TablePart(table, "Rungs"), Paragraph(of_whom)]
     if not found.audited:
         parts.append(
             Paragraph("No trial that would have been stopped was drawn to run on, so nothing tells what was missed.", "empty")

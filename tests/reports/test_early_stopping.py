@@ -50,6 +50,14 @@ def test_the_figures_of_a_small_search() -> None:
     assert found.saved == pytest.approx(1400 / found.examples_without)
 
 
+def test_the_end_is_the_last_report_and_not_the_best() -> None:
+    fallen = [
+        trial(number, [*rising(first, 0.6)[:-1], last])
+        for number, (first, last) in enumerate([(0.1, 0.5), (0.2, 0.4), (0.3, 0.3)])
+    ]
+    assert early_stopping(fallen, RUNGS, FULL, top=2).rungs[0].correlation == pytest.approx(-1)
+
+
 def audited(score: float, *others: float, top: int = 4) -> EarlyStopping:
     """A search with one audited trial, which came to `score`, beside trials with their full budget that came to `others`."""
     records = [trial(number, rising(0.1, other)) for number, other in enumerate(others)]
