@@ -1,7 +1,7 @@
 """What early stopping did, and whether it was right: rungs, the trials that were let run on all the same, what was saved.
 
-Rank correlations are Spearman's, between a trial's score at a rung and in its last report, over all trials that have both: those that
-went on, which were chosen by the former, and those that were audited, which were not.
+Rank correlations are Spearman's, between a trial's score at a rung and in its last report, over all trials that have both: those
+that went on, which were chosen by the former, and those that were audited, which were not.
 """
 
 import itertools

@@ -50,8 +50,8 @@ def audit(search: Search) -> Section:
     ]
     saved = f"{found.num_stopped} trials were stopped, which saved {found.saved:.0%} of the examples."
     of_whom = (
-        "The rank correlation is of the trials that came to their end, most of which the rung itself had chosen; over all trials, "
-        "with the bad ones, it is likely higher."
+        "The rank correlation is of the trials that came to their end, most of which the rung itself had chosen; "
+        "over all trials, with the bad ones, it is likely higher."
     )
     parts: list[SectionPart] = [Paragraph(saved), TablePart(table, "Rungs"), Paragraph(of_whom)]
     if not found.audited:
