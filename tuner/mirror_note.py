@@ -21,8 +21,10 @@ _MAX_NOTE = 8000
 """Characters that MLflow takes as the value of a tag."""
 _ROWS = (10, 5, 3, 1)
 """How many of the best trials are shown: the first number whose note is short enough."""
-_ASKED_FOR = ("searcher", "trials", "seed", "early_stopping", "reduction_factor", "confirm", "confirm_seeds", "cpus_per_trial")
-_ASKED_FOR_A_STUDY = ("study", "rows", "seeds", "seed", "cpus_per_trial")
+NO_SAY = ("space", "keep_models", "ledger", "storage", "tracking_uri", "register_as")
+"""Settings that the command of a search does without: the space stands in its file, the others say where things are kept."""
+_OF_A_SPACE = ("searcher", "trials", "early_stopping", "reduction_factor", "audit_share", "confirm", "confirm_seeds")
+_OF_A_STUDY = ("study", "rows", "seeds")
 
 
 def note(header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path, *, over: bool, claim: str = "") -> str:
@@ -94,11 +96,12 @@ def _search_command(header: Mapping[str, Any]) -> str:
     settings, file = header.get("settings") or {}, f'"$DIR"/{SETTINGS_FILE}'
     of_study = bool(settings.get("study"))
     options = [f"--config {file}"] if of_study else [f"--space {file}", f"--config {file}"]
-    for key in _ASKED_FOR_A_STUDY if of_study else _ASKED_FOR:
+    for key, setting in SearchSettings.model_fields.items():
         value = settings.get(key)
-        if value not in (None, "", []) and value != SearchSettings.model_fields[key].default:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            options.append(f"--{key.replace('_', '-')} {quote(visible(text))}")
+        if key in (*NO_SAY, *(_OF_A_SPACE if of_study else _OF_A_STUDY)) or value in (None, "", [], setting.default):
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else f"{value}{'s' * key.endswith('_seconds')}"
+        options.append(f"--{key.removesuffix('_seconds').replace('_', '-')} {quote(visible(text))}")
     by_hand = (header.get("space") or {}).get("by_hand") or {}
     options += [f"--set {quote(visible(f'{path}={json.dumps(value)}'))}" for path, value in by_hand.items()]
     return " ".join(["python -m tuner.search", *options])

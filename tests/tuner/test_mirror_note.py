@@ -15,10 +15,11 @@ from tests.tuner.mirrored_search import Search, finished, three_trials
 from trainables.paths import write_yaml
 from tuner import search as search_command
 from tuner.console import visible_lines
-from tuner.mirror_note import note
+from tuner.mirror_note import NO_SAY, note
 from tuner.prepare import prepare
 from tuner.records import TrialRecord
 from tuner.search_folder import SETTINGS_FILE
+from tuner.settings import SearchSettings
 
 TEXTS = st.text("a|`<\x1b\n\u202e*_[]", min_size=1, max_size=30)
 
@@ -115,17 +116,29 @@ def test_the_code_is_named_by_its_commit(done: Search) -> None:
     assert "Code:" not in note_of(done, lineage={})
 
 
-@pytest.mark.parametrize(
-    ("settings", "set_texts"),
-    [
-        ({"space": "basics", "trials": 5, "seed": 3}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
-        ({"space": "basics", "searcher": "random", "early_stopping": "none", "reduction_factor": 4}, ["encoder.name=tiny"]),
-        (
-            {"study": "best_fit.schedules", "seeds": 3, "rows": ["annealed", "custom"], "seed": 5},
-            ["encoder.name=tiny", "optimizer.lr=3e-5"],
-        ),
-    ],
-)
+OF_A_SPACE = {"searcher": "random", "early_stopping": "none", "trials": 5, "audit_share": 0.25, "confirm": 2, "confirm_seeds": 5}
+OF_ALL = {"seed": 5, "cpus_per_trial": 2, "gpus_per_trial": 0.5, "concurrency": 3}
+OF_ALL |= {"time_budget_seconds": 5400.5, "hang_limit_seconds": 60.0}
+OF_A_STUDY = {"study": "best_fit.schedules", "seeds": 3, "rows": ["annealed", "custom"]}
+VARIED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"space": "basics", "trials": 5, "seed": 3}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
+    ({"space": "basics", **OF_A_SPACE, **OF_ALL, "reduction_factor": 4}, ["encoder.name=tiny"]),
+    ({"space": "basics", "audit_share": 0.0, "confirm": 0}, ["encoder.name=tiny"]),
+    ({**OF_A_STUDY, **OF_ALL}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
+]
+
+
+def test_its_command_is_tried_with_every_setting_that_has_a_say() -> None:
+    varied = {
+        key
+        for settings, _ in VARIED
+        for key, value in settings.items()
+        if value != SearchSettings.model_fields[key].default and key not in NO_SAY
+    }
+    assert varied | set(NO_SAY) == set(SearchSettings.model_fields)
+
+
+@pytest.mark.parametrize(("settings", "set_texts"), VARIED)
 def test_its_command_begins_the_same_search(settings: dict[str, Any], set_texts: list[str], tmp_path: Path) -> None:
     plan = prepare(settings, set_texts=[*set_texts, "budget_examples=900"])
     folder = tmp_path / "it's here"
