@@ -228,8 +228,7 @@ def register_export(folder: Path, export: Path, name: str) -> str:
         Exit: MLflow failed, which was told; code 1.
     """
     ledger, uri = _open(folder, None)
-    header = ledger.header
-    winner = winner_of(folder, header, export, name, claim=confirmation_of(header, ledger.records()).claim)
+    winner = winner_of(folder, ledger.header, export, name)
     with _only_mirror(folder, wait_seconds=60):
         mirror = Mirror(uri)
         _send_all(mirror, ledger, folder)
@@ -285,8 +284,7 @@ def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
     header = ledger.header
     asked = header.get(REGISTRATION)
     if asked and header.get("ended"):
-        claim = confirmation_of(header, ledger.records()).claim
-        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"], claim=claim))
+        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"]))
 
 
 def _connect(uri: str) -> tuple[Any, str]:
