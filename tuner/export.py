@@ -14,8 +14,8 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
 
-Exit codes: 0 done; 1 `--verify`: the score is another one; 2 a mistake in what was asked for; 3 `--verify`: the data changed;
-130 interrupted.
+Exit codes: 0 done; 1 `--verify`: another score, and outside the interval; 2 a mistake in what was asked for; 3 `--verify`: the data
+changed; 130 interrupted.
 """
 
 import itertools
@@ -320,7 +320,7 @@ def _verify(folder: Path, data: str | None) -> int:
         interrupts.check()
         found = train_again(recorded, say=lambda line: typer.echo(visible(line)))
     typer.echo(visible_lines("\n".join(found.lines())))
-    return 0 if found.is_confirmed else EXIT_OTHER_SCORE
+    return 0 if found.is_verified else EXIT_OTHER_SCORE
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:
