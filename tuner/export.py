@@ -14,8 +14,8 @@ predictions/             the six CS224N prediction files (test files where there
 README.md                the model card
 reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
 
-Exit codes: 0 done; 1 `--verify`: another score, and outside the interval; 2 a mistake in what was asked for; 3 `--verify`: the data
-changed; 130 interrupted.
+Exit codes: 0 done; 1 `--verify`: another score, and outside the interval; 2 a mistake in what was asked for; 3 `--verify`: the
+data changed; 130 interrupted.
 """
 
 import itertools
