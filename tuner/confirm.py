@@ -165,7 +165,7 @@ class Confirmation:
         if config is not None:
             return f"not the winner: {config_in_words(config.trial)}, {config.in_words} on rows that the search had not seen"
         if record.confirms is not None:
-            return f"{NOT_CONFIRMED}: a training of {config_in_words(record.confirms.trial)} failed"
+            return f"{NOT_CONFIRMED}: not all trainings of {config_in_words(record.confirms.trial)} ended well"
         if (of_config := next((config for config in self.configs if config.trial == record.number), None)) is None:
             return f"{NOT_CONFIRMED}: {config_in_words(record.number)} was not trained again"
         numbers = ", ".join(map(str, of_config.trainings))
