@@ -54,7 +54,7 @@ def confirmed_table(confirmation: Confirmation) -> ConfirmedTable:
 
 
 def columns(table: ConfirmedTable) -> list[Column]:
-    """The table as text."""
+    """The table as text; `trained_as` names the trials that trained a config again, for one of them is exported."""
     rows = table.rows
     return [
         Column("confirmed", tuple("reference" if row.trial is None else f"trial {row.trial}" for row in rows), is_number=False),
@@ -66,6 +66,7 @@ def columns(table: ConfirmedTable) -> list[Column]:
         Column("95 % interval", tuple(_interval(row.gain_interval, "+") if row.trial is not None else "-" for row in rows)),
         Column("P(best)", tuple(f"{row.probability_best:.2f}" for row in rows)),
         Column("shrinkage", tuple(_number(row.shrinkage, "+") for row in rows)),
+        Column("trained_as", tuple(",".join(map(str, row.trainings)) for row in rows), is_number=False),
     ]
 
 

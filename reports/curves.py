@@ -96,7 +96,7 @@ def rung_budgets(records: Sequence[TrialRecord], rungs: Sequence[int]) -> tuple[
 
 
 def best_so_far(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Progress:
-    """The best score of those with their full budget, after each trial of the search that ended.
+    """The best score of those with their full budget that train every task, after each trial of the search that ended.
 
     Args:
         header: of the ledger; it says when drivers were at work.  One that does not is older, and the clock then simply runs.
@@ -107,7 +107,7 @@ def best_so_far(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Pr
     best, examples, out = -math.inf, 0, []
     for record in ended:
         examples += record.budget_used
-        if record.state == "complete" and record.score is not None and record.score > best:
+        if record.state == "complete" and record.trains_every_task and record.score is not None and record.score > best:
             best = record.score
             out.append(BestPoint(clock(record.ended), examples, best, record.number))
     return Progress(tuple(out), clock(ended[-1].ended) if ended else 0.0, examples)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.beside_paper import rank_correlation
-from tuner.records import TrialRecord, rank, searched
+from tuner.records import State, TrialRecord, rank, searched, standing
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,16 @@ class AuditedTrial:
         stopped_at: the report after which.
         score: at its end; None where it did not come there.
         rank: among all that had their full budget, from 1; None likewise.
+        state: how it ended, or that it runs.
+        is_missed: it betters the trial at `EarlyStopping.bar`, so that stopping it would have been wrong.
     """
 
     trial: int
     stopped_at: int
     score: float | None
     rank: int | None
+    state: State
+    is_missed: bool
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class EarlyStopping:
         audited: in the order of their numbers.
         num_stopped: trials that were stopped.
         top: what counts as among the best.
+        num_others: trials with their full budget that were not audited: what audited ones are measured by.  Measured by each
+            other, too, one of a search with fewer than `top` others would be among the best whatever it scores.
+        bar: which of the others, from the best as 1, an audited trial must better to count as missed: the `top`-th; of fewer the
+            best, for to better the worst of a few says little; None: there are none.
         examples: training examples that all trials of the search saw.
         examples_without: what they would have seen, had none been stopped.
     """
@@ -72,13 +80,15 @@ class EarlyStopping:
     audited: tuple[AuditedTrial, ...]
     num_stopped: int
     top: int
+    num_others: int
+    bar: int | None
     examples: int
     examples_without: int
 
     @property
     def num_missed(self) -> int:
-        """Audited trials that came among the best."""
-        return sum(trial.rank is not None and trial.rank <= self.top for trial in self.audited)
+        """Audited trials that early stopping would have been wrong to stop."""
+        return sum(trial.is_missed for trial in self.audited)
 
     @property
     def saved(self) -> float:
@@ -96,21 +106,39 @@ def early_stopping(records: Sequence[TrialRecord], rungs: Sequence[int], full_bu
         top: what counts as among the best: how many are confirmed.
     """
     trials = searched(records)
-    places = {trial.number: place for place, trial in enumerate((t for t in rank(trials) if t.state == "complete"), start=1)}
+    complete = [trial for trial in rank(trials) if trial.state == "complete"]
+    places = {trial.number: place for place, trial in enumerate(complete, start=1)}
+    others = [trial for trial in complete if trial.audited is None]
+    bar = top if len(others) >= top else 1 if others else None
+    at_bar = None if bar is None else others[bar - 1]
     saved = sum(full_budget - trial.budget_used for trial in trials if trial.state == "stopped")
     examples = sum(trial.budget_used for trial in trials)
     return EarlyStopping(
         rungs=tuple(_rung(trials, rung) for rung in rungs),
         audited=tuple(
-            AuditedTrial(trial.number, trial.audited, trial.score if trial.number in places else None, places.get(trial.number))
+            AuditedTrial(
+                trial=trial.number,
+                stopped_at=trial.audited,
+                score=trial.score if trial.number in places else None,
+                rank=places.get(trial.number),
+                state=trial.state,
+                is_missed=trial.number in places and at_bar is not None and _betters(trial, at_bar),
+            )
             for trial in trials
             if trial.audited is not None
         ),
         num_stopped=sum(trial.state == "stopped" for trial in trials),
         top=top,
+        num_others=len(others),
+        bar=bar,
         examples=examples,
         examples_without=examples + saved,
     )
+
+
+def _betters(trial: TrialRecord, other: TrialRecord) -> bool:
+    """Whether it stands above the other, and not only for being the earlier of equals."""
+    return standing(trial)[:-1] < standing(other)[:-1]
 
 
 def _rung(trials: Sequence[TrialRecord], rung: int) -> RungRow:

@@ -192,7 +192,9 @@ def leaderboard_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) ->
     """The leaderboard of a search, by its ledger's header and records."""
     full_budget, base = full_budget_examples(header, records), header.get("base") or {}
     share = float((base.get("data") or {}).get("confirm_share") or 0.0)
-    confirmation = confirmation_of(header, records) if share and header["settings"].get("confirm") else None
+    settings = header.get("settings") or {}
+    wanted = share and settings.get("confirm") and settings.get("study") is None
+    confirmation = confirmation_of(header, records) if wanted else None
     return build_leaderboard(records, full_budget, tasks_of(base), confirmation=confirmation, confirm_share=share)
 
 
@@ -205,7 +207,8 @@ def render(leaderboard: Leaderboard, width: int, top: int | None = None) -> Rend
     parts: list[RenderableType] = [part for block in blocks for part in (draw(block, styles), "")]
     if leaderboard.confirmed is not None and leaderboard.confirmed.rows:
         of_configs = ["bold green", *[""] * (len(leaderboard.confirmed.rows) - 1)]
-        parts += [part for block in lay_out(columns(leaderboard.confirmed), [], width) for part in (draw(block, of_configs), "")]
+        found = columns(leaderboard.confirmed)
+        parts += [part for block in lay_out(found[:2], found[2:], width) for part in (draw(block, of_configs), "")]
     return Group(*parts, *(Text.from_markup(line) for line in _footer(leaderboard, len(rows))))
 
 
@@ -267,6 +270,17 @@ def fixed_columns(tasks: Sequence[str], rows: Sequence[Row], separator: str = ":
     ]
 
 
+def caveats(leaderboard: Leaderboard, rows: Sequence[Row]) -> list[str]:
+    """What the scores of some rows are of, where that is not all of dev: a sentence each."""
+    lines, parts = [], sorted({row.dev_share for row in rows if row.dev_share < 1})
+    if parts:
+        of = " or ".join(f"{share:.0%}" for share in parts)
+        lines.append(f"Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.")
+    if leaderboard.confirm_share:
+        lines.append(f"Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept back.")
+    return lines
+
+
 def _varying_columns(paths: Sequence[str], rows: Sequence[Row], taken: Collection[str]) -> list[Column]:
     out = []
     for path, name in zip(paths, short_names(paths, taken), strict=True):
@@ -283,14 +297,7 @@ def _footer(leaderboard: Leaderboard, num_shown: int) -> list[str]:
     if leaderboard.full_budget:
         lines[-1] += f"; full budget {leaderboard.full_budget} examples"
     lines.append(f"[dim]{RANKING}[/dim]")
-    parts = sorted({row.dev_share for row in leaderboard.rows if row.dev_share < 1})
-    if parts:
-        of = " or ".join(f"{share:.0%}" for share in parts)
-        lines.append(
-            f"[dim]Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.[/dim]"
-        )
-    if leaderboard.confirm_share:
-        lines.append(f"[dim]Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept to confirm.[/dim]")
+    lines += [f"[dim]{line}[/dim]" for line in caveats(leaderboard, leaderboard.rows)]
     if leaderboard.confirmed is not None:
         claim = leaderboard.confirmed.claim
         lines += ["", *map(escape, map(visible, [*leaderboard.confirmed.left_out, claim[0].upper() + claim[1:] + "."]))]

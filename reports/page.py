@@ -39,12 +39,15 @@ section > p { max-width: 46rem; margin: .25rem 0 .75rem; }
 .scroll { min-width: 0; overflow-x: auto; }
 .figure { width: 100%; }
 .broad { min-width: 44rem; }
-.table { overflow: auto; max-height: 36rem; margin: .5rem 0 1rem; }
+.table { overflow: auto; width: fit-content; max-width: 100%; max-height: 36rem; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .25rem 0; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 4rem); }
 th, td { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e5e5e5; }
-th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px #555; }
-.n { text-align: right; white-space: nowrap; }
+th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px #555; vertical-align: bottom; }
+.n { text-align: right; }
+td.n { white-space: nowrap; }
+.words td:first-child { overflow-wrap: anywhere; }
 .long { min-width: 14rem; max-width: 40rem; overflow-wrap: anywhere; }
 @media (max-width: 60rem) { nav ul { flex-wrap: nowrap; overflow-x: auto; } section { scroll-margin-top: 3.5rem; } }
 @media print { nav { position: static; } .table { max-height: none; } .figure { break-inside: avoid; } }
@@ -231,10 +234,12 @@ def _table(table: TablePart) -> str:
         links = table.links[place] if table.links else ()
         linked = " ".join(f'<a href="{_text(link.target)}">{_text(link.text)}</a>' for link in links)
         lines.append(f"<tr>{row}{f'<td>{linked}</td>' if any(table.links) else ''}</tr>")
-    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    caption = f"<caption><span>{_text(table.caption)}</span></caption>" if table.caption else ""
+    style = _class("" if any(column.is_number for column in table.columns) else "words")
     label = _text(table.caption or "table")
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f'<div class="table" tabindex="0" role="region" aria-label="{label}">'
+        f"<table{style}>{caption}<thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

@@ -7,10 +7,10 @@ they were chosen by their scores; at a rung stand all that came to it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
+from reports.scales import bin_of, bins, place, ticks
 from search_spaces.domains import Categorical, Domain, Float, Int, Value
 from search_spaces.space import Assignment, Space
 from tuner.records import TrialRecord, searched
@@ -18,7 +18,6 @@ from tuner.records import TrialRecord, searched
 ENOUGH, LEAST = 10, 4
 NOT_USED = -0.12
 """Where a line crosses an axis whose parameter plays no part in its trial."""
-_NUM_BINS = 4
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def domains(paths: Sequence[str], space: Space | None, points: Sequence[Point]) 
 
 
 def interaction(points: Sequence[Point], first: str, second: str, searched_: Mapping[str, Domain]) -> Interaction:
-    """The mean score over a grid of two parameters, choices as they are and ranges in four equal parts.
+    """The mean score over a grid of two parameters, choices and few integers as they are, and ranges in four equal parts.
 
     Args:
         points: of the trials; those in which one of the two plays no part are left out.
@@ -145,12 +144,12 @@ def interaction(points: Sequence[Point], first: str, second: str, searched_: Map
         searched_: what was searched of both.
     """
     rows, columns = searched_[first], searched_[second]
-    names, other_names = _bins(rows), _bins(columns)
+    names, other_names = bins(rows), bins(columns)
     held: dict[tuple[int, int], list[float]] = {}
     for point in points:
         if first in point.assignment and second in point.assignment:
-            place = _bin_of(rows, point.assignment[first]), _bin_of(columns, point.assignment[second])
-            held.setdefault(place, []).append(point.score)
+            key = bin_of(rows, point.assignment[first]), bin_of(columns, point.assignment[second])
+            held.setdefault(key, []).append(point.score)
     grid = [[held.get((row, column), []) for column in range(len(other_names))] for row in range(len(names))]
     cells = tuple(tuple(Cell(float(np.mean(s)) if s else None, len(s)) for s in row) for row in grid)
     return Interaction(first, second, names, other_names, cells, _strength(held))
@@ -162,7 +161,7 @@ def axes(points: Sequence[Point], paths: Sequence[str], searched_: Mapping[str, 
     for path in paths:
         domain = searched_[path]
         places = (place(domain, p.assignment[path]) if path in p.assignment else NOT_USED for p in points)
-        out.append(Axis(path, _ticks(domain), tuple(places)))
+        out.append(Axis(path, ticks(domain), tuple(places)))
     return tuple(out)
 
 
@@ -178,20 +177,6 @@ def slices(points: Sequence[Point], paths: Sequence[str], searched_: Mapping[str
     )
 
 
-def place(domain: Domain, value: Value) -> float:
-    """Where a value lies between the ends of what was searched, in [0, 1]: on the range's own scale, or in the choices' order."""
-    if isinstance(domain, Categorical):
-        return _index(domain, value) / max(1, len(domain.choices) - 1)
-    assert isinstance(value, int | float)
-    low, high, at = (math.log(x) if domain.log else x for x in (domain.low, domain.high, value))
-    return (at - low) / (high - low) if high > low else 0.5
-
-
-def said(value: Value) -> str:
-    """A value in few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _spanning(own: Sequence[Domain], values: Sequence[Value]) -> Domain:
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     ranges = [domain for domain in own if isinstance(domain, Float | Int)]
@@ -205,33 +190,10 @@ def _spanning(own: Sequence[Domain], values: Sequence[Value]) -> Domain:
     return Categorical(tuple(by_kind.values()))
 
 
-def _index(domain: Categorical, value: Value) -> int:
-    return next(i for i, choice in enumerate(domain.choices) if type(choice) is type(value) and choice == value)
-
-
-def _ticks(domain: Domain) -> tuple[tuple[float, str], ...]:
-    if isinstance(domain, Categorical):
-        return tuple((place(domain, choice), said(choice)) for choice in domain.choices)
-    return ((0.0, said(domain.low)), (1.0, said(domain.high))) if domain.high > domain.low else ((0.5, said(domain.low)),)
-
-
-def _bins(domain: Domain) -> tuple[str, ...]:
-    if isinstance(domain, Categorical):
-        return tuple(map(said, domain.choices))
-    edges = [f"{float(edge):.2g}" for edge in Float(domain.low, domain.high, domain.log).grid(_NUM_BINS + 1)]
-    return tuple(f"{low} to {high}" for low, high in pairwise(edges)) or (edges[0],)
-
-
-def _bin_of(domain: Domain, value: Value) -> int:
-    if isinstance(domain, Categorical):
-        return _index(domain, value)
-    return min(int(place(domain, value) * _NUM_BINS), _NUM_BINS - 1) if domain.high > domain.low else 0
-
-
 def _strength(held: Mapping[tuple[int, int], Sequence[float]]) -> float | None:
     """Of a two-way table with unequal counts: cells weigh as many trials as they hold."""
     rows, columns = (sorted({key[axis] for key in held}) for axis in (0, 1))
-    if len(held) <= len(rows) + len(columns) - 1:
+    if not held or len(held) <= len(rows) + len(columns) - 1:
         return None
     means, weights = np.array([np.mean(s) for s in held.values()]), np.array([len(s) for s in held.values()], dtype=float)
     design = np.array([[*(row == r for r in rows), *(column == c for c in columns)] for row, column in held], dtype=float)

@@ -1,6 +1,7 @@
 """Sections that check: early stopping, failures, the winner's mistakes, conflicts of gradients, plan against fact, lineage."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from os.path import relpath
 from pathlib import Path
@@ -9,12 +10,12 @@ from urllib.parse import quote
 
 from reports import drawing
 from reports.curves import conflict_curves
-from reports.early_stopping import early_stopping
+from reports.early_stopping import EarlyStopping, early_stopping
 from reports.failures import Failure, failures
 from reports.mistakes import Confusion, WrongRows, read_mistakes
 from reports.page import Drawing, Figures, Link, Paragraph, Section, SectionPart, TablePart
 from reports.search import Search
-from tuner.plan_fact import PlannedFact, plan_beside_fact, plan_in
+from tuner.plan_fact import PlannedFact, is_as_planned, num_ended, plan_beside_fact, plan_in
 from tuner.plan_text import count, duration, hours
 from tuner.room import in_words
 from tuner.tables import Column
@@ -49,21 +50,20 @@ def audit(search: Search) -> Section:
     ]
     saved = f"{found.num_stopped} trials were stopped, which saved {found.saved:.0%} of the examples."
     parts: list[SectionPart] = [Paragraph(saved), TablePart(table, "Rungs")]
-    ended = [trial for trial in found.audited if trial.rank is not None]
     if not found.audited:
         parts.append(
             Paragraph("No trial that would have been stopped was drawn to run on, so nothing tells what was missed.", "empty")
         )
         return Section("early-stopping", title, sentence, parts)
-    missed = f"{found.num_missed} of {len(ended)} audited trials with their full budget came among the best {found.top}."
     shown = found.audited[:_MOST_AUDITED]
     audited = [
         Column("trial", tuple(str(trial.trial) for trial in shown)),
         Column("would have been stopped after report", tuple(str(trial.stopped_at) for trial in shown)),
         Column("score at its end", tuple("-" if trial.score is None else f"{trial.score:.4f}" for trial in shown)),
         Column("rank", tuple("-" if trial.rank is None else str(trial.rank) for trial in shown)),
+        Column("state", tuple(trial.state for trial in shown), is_number=False),
     ]
-    return Section("early-stopping", title, sentence, [*parts, Paragraph(missed), TablePart(audited, "Audited trials")])
+    return Section("early-stopping", title, sentence, [*parts, Paragraph(_missed(found)), TablePart(audited, "Audited trials")])
 
 
 def failed(search: Search, out: Path) -> Section:
@@ -107,7 +107,7 @@ def mistakes(search: Search) -> Section:
     title, sentence = "What the winner gets wrong", "Predictions of the exported model on all of dev, beside the labels."
     parts: list[SectionPart] = []
     if found.trial is not None:
-        parts.append(Paragraph(f"The exported model is that of trial {found.trial}."))
+        parts.append(Paragraph(f"The exported model is that of trial {found.trial}{_trained_again(search, found.trial)}."))
     for one in found.confusions:
         parts.append(Paragraph(f"{one.title}: rows by true label and prediction. {_recalls(one)}"))
         parts.append(Figures([Drawing(drawing.as_json(drawing.confusion(one)), f"{one.title}: confusion", is_broad=True)]))
@@ -160,7 +160,10 @@ def planned(search: Search) -> Section:
         Column("fact", tuple("-" if fact.fact is None else _said(fact, fact.fact) for fact in facts)),
         Column("in range", tuple({None: "-", True: "yes", False: "no"}[fact.is_within] for fact in facts), is_number=False),
     ]
-    return Section("plan", title, sentence, [TablePart(table)])
+    whole = is_as_planned(plan, search.records, search.header)
+    until = "" if whole else " No figure is held against its range but those of a search that has ended with as many as planned."
+    trials = f"The plan was made for {plan.trials} trials; {num_ended(search.records)} have ended.{until}"
+    return Section("plan", title, sentence, [Paragraph(trials), TablePart(table)])
 
 
 def lineage(search: Search) -> Section:
@@ -177,9 +180,35 @@ def lineage(search: Search) -> Section:
     return Section("lineage", "Lineage", sentence, [TablePart(table)])
 
 
+def _missed(found: EarlyStopping) -> str:
+    """What became of the audited trials, in a sentence or two."""
+    num_ended = sum(trial.rank is not None for trial in found.audited)
+    states = Counter(trial.state for trial in found.audited if trial.rank is None)
+    without = ", ".join(f"{number} {state}" for state, number in states.items())
+    if not num_ended:
+        return f"No audited trial has had its full budget ({without}), so nothing tells what was missed."
+    besides = f" Not counted, for want of their full budget: {without}." if without else ""
+    if found.bar is None:
+        return f"No other trial has had its full budget, so nothing tells whether an audited one was missed.{besides}"
+    missed = f"Early stopping would have missed {found.num_missed} of {num_ended} audited trials: those that scored above"
+    if found.num_others >= found.top:
+        return f"{missed} number {found.top} of the trials that were not audited.{besides}"
+    only = f"only {found.num_others} {'trial' if found.num_others == 1 else 'trials'} had the full budget"
+    return f"{missed} the best of the trials that were not audited ({only}).{besides}"
+
+
 def _links(one: Failure, folder: Path, out: Path) -> list[Link]:
     here = out.resolve().parent
     return [Link(path.name, quote(relpath((folder / path).resolve(), here))) for path in one.logs]
+
+
+def _trained_again(search: Search, trial: int) -> str:
+    """Whose config a trial trains again; empty of one of the search."""
+    confirms = next((record.confirms for record in search.records if record.number == trial), None)
+    if confirms is None:
+        return ""
+    whose = "the reference config" if confirms.trial is None else f"the config of trial {confirms.trial}"
+    return f", which trains {whose} again with a new seed"
 
 
 def _recalls(one: Confusion) -> str:

@@ -7,7 +7,7 @@ from reports import drawing
 from reports.importance import LEAST_TRIALS, importances
 from reports.leaderboard import varying_paths
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart
-from reports.parameters import LEAST, Evidence, axes, domains, evidence, interaction, slices
+from reports.parameters import LEAST, Evidence, Interaction, axes, domains, evidence, interaction, slices
 from reports.search import Search
 from search_spaces.domains import Domain
 from tuner.records import searched
@@ -69,18 +69,7 @@ def importance(parameters: Parameters) -> Section:
     ]
     top = [path for path, value in parameters.importances if value > 0][:2]
     if len(top) == 2:
-        both = interaction(parameters.evidence.points, top[0], top[1], parameters.searched)
-        strength = (
-            "which cannot be told from so few fields"
-            if both.strength is None
-            else f"{both.strength:.0%} of the variance between fields"
-        )
-        figures.append(
-            Paragraph(f"Mean score and number of trials by {top[0]} and {top[1]}; what neither explains by itself: {strength}.")
-        )
-        figures.append(
-            Figures([Drawing(drawing.as_json(drawing.interaction(both)), f"{top[0]} and {top[1]} together", is_broad=True)])
-        )
+        figures += _together(interaction(parameters.evidence.points, top[0], top[1], parameters.searched))
     return Section("importance", "Which parameters matter", sentence, figures)
 
 
@@ -121,6 +110,20 @@ def all_of_parameters(search: Search) -> Sequence[Section]:
     """The three, of what is read once."""
     found = read_parameters(search)
     return importance(found), parallel(found), every_slice(found)
+
+
+def _together(both: Interaction) -> list[SectionPart]:
+    """The two that matter most; they may exclude each other."""
+    if not any(cell.count for row in both.cells for cell in row):
+        return [Paragraph(f"In no trial {both.first} and {both.second} both play a part.", "empty")]
+    of = (
+        "which cannot be told from so few fields"
+        if both.strength is None
+        else f"{both.strength:.0%} of the variance between fields"
+    )
+    told = f"Mean score and number of trials by {both.first} and {both.second}; what neither explains by itself: {of}."
+    drawn = Drawing(drawing.as_json(drawing.interaction(both)), f"{both.first} and {both.second} together", is_broad=True)
+    return [Paragraph(told), Figures([drawn])]
 
 
 def _why_nothing(parameters: Parameters) -> str:

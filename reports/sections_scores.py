@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from itertools import islice
 
 from reports import drawing
-from reports.confirmed import columns
+from reports.confirmed import ConfirmedRow, columns
 from reports.curves import best_so_far, curves, rung_budgets
-from reports.leaderboard import RANKING, fixed_columns
+from reports.leaderboard import RANKING, caveats, fixed_columns
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart, TablePart
-from reports.parameters import said
+from reports.scales import said
 from reports.search import Search
 from reports.tradeoffs import Front, front
 from tuner.plan_text import duration
+from tuner.records import searched
 from tuner.tables import Column
 
 MOST_ROWS = 100
@@ -26,13 +27,16 @@ def winner(search: Search) -> Section:
         claim = board.confirmed.claim
         parts.append(Paragraph(f"{claim[0].upper()}{claim[1:]}.", "claim"))
         parts += [Paragraph(line) for line in board.confirmed.left_out]
+        parts += [Paragraph(_handed_over(row)) for row in board.confirmed.rows[:1]]
     elif board.best_trial is not None:
         parts.append(Paragraph("Not confirmed: its score is the one that it was chosen by, and on the lucky side.", "claim"))
     row = next((row for row in board.rows if row.trial == board.best_trial), None)
     if row is not None and row.score is not None:
         metrics = ", ".join(f"{task} {value:.3f}" for task, value in row.metrics.items() if value is not None)
         so_far = "" if row.state == "complete" else "; so far, without its full budget"
-        parts.append(Paragraph(f"Trial {row.trial}: score {row.score:.4f} ({metrics}){so_far}."))
+        scored = "its score in the search, by which it was chosen, is" if board.confirmed and board.confirmed.rows else "score"
+        parts.append(Paragraph(f"Trial {row.trial}: {scored} {row.score:.4f} ({metrics}){so_far}."))
+        parts += [Paragraph(line) for line in caveats(board, [row])]
         paths, values = tuple(board.best), tuple(map(said, board.best.values()))
         chosen = [Column("parameter", paths, is_number=False), Column("value", values, is_number=False)]
         parts += [TablePart(chosen, "What the sampler chose for it")] if paths else []
@@ -54,6 +58,7 @@ def leaderboard(search: Search) -> Section:
         shown = board.rows[:MOST_ROWS]
         hidden = len(board.rows) - len(shown)
         rest = f"; {hidden} more: python -m reports.leaderboard" if hidden else ""
+        parts += [Paragraph(line) for line in caveats(board, board.rows)]
         parts.append(TablePart(fixed_columns(board.tasks, shown), f"{len(board.rows)} trials of the search{rest}"))
     else:
         parts.append(Paragraph("No trial has begun yet.", "empty"))
@@ -67,8 +72,7 @@ def progress(search: Search) -> Section:
         "The best score of a trial with its full budget, against the time that drivers worked and the examples all trials saw."
     )
     if not found.points:
-        why = "No trial has had its full budget yet."
-        return Section("progress", "Best score so far", sentence, [Paragraph(why, "empty")])
+        return Section("progress", "Best score so far", sentence, [Paragraph(_why_no_best(search), "empty")])
     last = found.points[-1]
     took = (
         f"The best, trial {last.trial} with {last.score:.4f}, ended after {duration(last.seconds)} and {last.examples:,} examples"
@@ -105,7 +109,7 @@ def tasks(search: Search) -> Section:
     found = front(search.records, search.tasks)
     sentence = "The trials with their full budget task against task: on the front stand those that no other betters."
     if not found.points:
-        return Section("tasks", "How the tasks trade", sentence, [Paragraph("No trial has had its full budget yet.", "empty")])
+        return Section("tasks", "How the tasks trade", sentence, [Paragraph(_why_no_best(search), "empty")])
     if not found.trades:
         return Section("tasks", "How the tasks trade", sentence, [Paragraph("There is one task alone: nothing trades.", "empty")])
     drawings = [
@@ -114,6 +118,16 @@ def tasks(search: Search) -> Section:
     ]
     told = Paragraph(f"{found.num_best} of {len(found.points)} trials stand on the front. {' '.join(_trades(found))}")
     return Section("tasks", "How the tasks trade", sentence, [told, Figures(drawings, is_wide=False)])
+
+
+def _handed_over(row: ConfirmedRow) -> str:
+    whose = "the reference config, which all trials start from" if row.trial is None else f"the config of trial {row.trial}"
+    return f"Handed over is {whose}, trained again as trials {', '.join(map(str, row.trainings))}."
+
+
+def _why_no_best(search: Search) -> str:
+    is_partly = any(record.state == "complete" for record in searched(search.records))
+    return "No trial that trains every task has had its full budget." if is_partly else "No trial has had its full budget yet."
 
 
 def _trades(found: Front) -> Sequence[str]:

@@ -40,7 +40,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Front:
-    """All trials with their full budget, by task.
+    """All trials with their full budget that train every task, by task.
 
     Attributes:
         tasks: titles, in their order.
@@ -59,14 +59,14 @@ class Front:
 
 
 def front(records: Sequence[TrialRecord], tasks: TaskSet) -> Front:
-    """The Pareto front of the trials of the search that had their full budget.
+    """The Pareto front of the trials of the search that had their full budget and train every task.
 
     Args:
         records: all trials.
         tasks: that they are about.
     """
     keys = [task.metric_key for task in tasks.tasks]
-    reports = {r.number: r.best_report for r in searched(records) if r.state == "complete"}
+    reports = {r.number: r.best_report for r in searched(records) if r.state == "complete" and r.trains_every_task}
     found = {trial: tuple(float(report[key]) for key in keys) for trial, report in reports.items() if report}
     values = list(found.values())
     points = tuple(TaskPoint(trial, own, not any(_betters(other, own) for other in values)) for trial, own in found.items())

@@ -6,6 +6,7 @@ the search has seen.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +25,8 @@ _SEED = 20_150_807
 
 
 def is_confirmed(settings: SearchSettings, base: TrialConfig) -> bool:
-    """Whether a search confirms its best: it was asked to, and has kept rows for that."""
-    return settings.confirm > 0 and base.data.confirm_share > 0
+    """Whether a search confirms its best: it was asked to, and has kept rows for that; a study's rows are all trained anyway."""
+    return settings.confirm > 0 and settings.study is None and base.data.confirm_share > 0
 
 
 def num_trainings(settings: SearchSettings, base: TrialConfig) -> int:
@@ -36,7 +37,9 @@ def num_trainings(settings: SearchSettings, base: TrialConfig) -> int:
 def missing(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig) -> list[Confirms]:
     """The trainings that are still to be begun, in their order: one seed of every config, then the next.
 
-    While trials of the search may still report, those of the reference alone: which others are the best is not known yet.
+    While trials of the search may still report, those of the reference alone: which others are the best is not known yet.  One
+    that was lost, or hung, or ended in an error, is made up for by another seed, `confirm_seeds` times at most; one that diverged
+    or ran out of memory is not, for that is the config's own doing.
 
     Args:
         records: all trials so far.
@@ -46,12 +49,17 @@ def missing(records: Sequence[TrialRecord], settings: SearchSettings, base: Tria
     if not is_confirmed(settings, base):
         return []
     is_over = is_search_over(records, settings)
-    best = best_trials(records, settings.confirm)
+    best = best_trials(records, settings.confirm, base)
     if is_over and not best:
         return []
+    return _not_begun(records, [None, *best] if is_over else [None], settings.confirm_seeds)
+
+
+def _not_begun(records: Sequence[TrialRecord], names: Sequence[int | None], num_seeds: int) -> list[Confirms]:
     begun = {record.confirms for record in records}
-    names = [None, *best] if is_over else [None]
-    wanted = [Confirms(trial, repeat) for repeat in range(settings.confirm_seeds) for trial in names]
+    lost = Counter(r.confirms.trial for r in records if r.confirms is not None and _is_by_chance(r))
+    most = {name: num_seeds + min(lost[name], num_seeds) for name in names}
+    wanted = [Confirms(name, repeat) for repeat in range(2 * num_seeds) for name in names if repeat < most[name]]
     return [confirms for confirms in wanted if confirms not in begun]
 
 
@@ -65,6 +73,9 @@ def num_to_come(records: Sequence[TrialRecord], settings: SearchSettings, base: 
 def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, slots: int) -> float | None:
     """What it takes to end the trials that run and then to confirm the best, by the reports so far; None before the first one.
 
+    As many configs are counted as have their full budget, or may still come to it.  Where a search has a time budget no more than
+    half of it is kept for them, but always what one config beside the reference takes.
+
     Args:
         records: all trials so far.
         settings: of the search.
@@ -77,7 +88,25 @@ def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, bas
         return None
     seconds = sum(float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0)) for report in reports)
     full = seconds / examples * (base.budget_examples or 0)
-    return full * (1 + math.ceil(num_to_come(records, settings, base) / slots))
+    num_best = sum(record.state in {"complete", "running"} for record in searched(records))
+    return seconds_kept(full, settings, slots, num_best=num_best, num_begun=len(records) - len(searched(records)))
+
+
+def seconds_kept(full_seconds: float, settings: SearchSettings, slots: int, *, num_best: int, num_begun: int) -> float:
+    """See `seconds_needed`.
+
+    Args:
+        full_seconds: of a trial with its full budget.
+        settings: of the search.
+        slots: trials at once.
+        num_best: trials of the search with their full budget, or that may still come to it.
+        num_begun: trainings that were begun.
+    """
+    least, wanted = (
+        full_seconds * (1 + math.ceil(max(0, (count + 1) * settings.confirm_seeds - num_begun) / slots))
+        for count in (1, max(1, min(settings.confirm, num_best)))
+    )
+    return wanted if settings.time_budget_seconds is None else min(wanted, max(least, settings.time_budget_seconds / 2))
 
 
 def is_search_over(records: Sequence[TrialRecord], settings: SearchSettings) -> bool:
@@ -86,9 +115,22 @@ def is_search_over(records: Sequence[TrialRecord], settings: SearchSettings) -> 
     return len(trials) >= settings.trials and not any(record.state in {"running", "interrupted"} for record in trials)
 
 
-def best_trials(records: Iterable[TrialRecord], count: int) -> list[int]:
-    """Numbers of the best trials of the search that had their full budget, best first."""
-    return [record.number for record in rank(records) if record.state == "complete"][:count]
+def best_trials(records: Iterable[TrialRecord], count: int, base: TrialConfig) -> list[int]:
+    """Numbers of the best trials of the search that had their full budget, best first; of equal configs the best alone.
+
+    A trial whose config is the reference's, seed apart, is not among them: the reference is trained again anyway.
+    """
+    out: list[int] = []
+    seen = [_without_seed(base.to_tree())]
+    for record in rank(records):
+        if record.state == "complete" and len(out) < count and (config := _without_seed(record.config)) not in seen:
+            seen.append(config)
+            out.append(record.number)
+    return out
+
+
+def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "seed": 0}
 
 
 def config_of(confirms: Confirms, records: Sequence[TrialRecord], base: TrialConfig, search_seed: int) -> TrialConfig:
@@ -138,8 +180,8 @@ class Confirmation:
 
     Attributes:
         configs: best mean first; the first is the winner.  Empty where nothing is confirmed.
-        num_to_come: trainings that have not ended.
-        left_out: a sentence for each config of which a training failed, and that therefore cannot win.
+        num_to_come: trainings that have not ended; at most so many, while the search may still report.
+        left_out: a sentence for each config of which a training failed, or is not there, and that therefore cannot win.
         why_not: why nothing is confirmed; empty where something is.
     """
 
@@ -167,7 +209,7 @@ class Confirmation:
         if record.confirms is not None:
             return f"{NOT_CONFIRMED}: not all trainings of {config_in_words(record.confirms.trial)} ended well"
         if (of_config := next((config for config in self.configs if config.trial == record.number), None)) is None:
-            return f"{NOT_CONFIRMED}: {config_in_words(record.number)} was not trained again"
+            return f"{NOT_CONFIRMED}: trial {record.number} is not among those that were"
         numbers = ", ".join(map(str, of_config.trainings))
         return f"{NOT_CONFIRMED} itself: its config was trained again as trials {numbers}, {of_config.in_words}"
 
@@ -187,15 +229,14 @@ class Confirmation:
 
 
 def confirmation_of(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
-    """What is confirmed of a search (see `confirmation`), by its ledger's header.
-
-    Raises:
-        ConfigError: the header is not what a search writes.
-    """
+    """What is confirmed of a search (see `confirmation`), by its header; nothing where that, or a report, cannot be read."""
     if not all(key in header for key in ("settings", "base")):
         return Confirmation(why_not="the ledger does not say what was searched")
-    base = TrialConfig.parse(header["base"])
-    return confirmation(records, SearchSettings.parse(header["settings"]), base, base.tasks)
+    try:
+        base = TrialConfig.parse(header["base"])
+        return confirmation(records, SearchSettings.parse(header["settings"]), base, base.tasks)
+    except ValueError as error:  # of another version, or damaged
+        return Confirmation(why_not=f"the ledger holds what cannot be read: {str(error).splitlines()[0]}")
 
 
 def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, tasks: TaskSet) -> Confirmation:
@@ -209,22 +250,41 @@ def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base:
     """
     if not is_confirmed(settings, base):
         return Confirmation(why_not="the search was run without a confirmation (--confirm 0)")
-    again = [record for record in records if record.confirms is not None]
-    open_ = sum(record.ended is None for record in again) + len(missing(records, settings, base))
-    if open_ or not again:
-        why = f"{open_} trainings are still to come" if open_ else "no trial of the search has had its full budget"
-        return Confirmation(num_to_come=open_, why_not=why)
-    by_config: dict[int | None, list[TrialRecord]] = {None: []}
-    for record in again:
-        assert record.confirms is not None
-        by_config.setdefault(record.confirms.trial, []).append(record)
-    whole = {trial: tuple(repeats) for trial, repeats in by_config.items() if repeats and all(map(_is_good, repeats))}
-    left_out = tuple(_why_left_out(trial, repeats) for trial, repeats in by_config.items() if trial not in whole)
+    best = best_trials(records, settings.confirm, base)
+    if (to_come := _num_to_come_of(best, records, settings, base)) > 0:
+        return Confirmation(num_to_come=to_come, why_not=_are_to_come(to_come))
+    if not best:
+        is_over = is_search_over(records, settings)
+        return Confirmation(why_not=f"no trial of the search has had its full budget{'' if is_over else ' yet'}")
+    by_config: dict[int | None, list[TrialRecord]] = {None: [], **{trial: [] for trial in best}}
+    for record in records:
+        if record.confirms is not None and not _is_by_chance(record):
+            by_config.setdefault(record.confirms.trial, []).append(record)
+    whole = {
+        trial: tuple(repeats)
+        for trial, repeats in by_config.items()
+        if len(repeats) >= settings.confirm_seeds and all(map(_is_good, repeats))
+    }
+    left_out = tuple(_why_left_out(trial, records) for trial in by_config if trial not in whole)
     if None not in whole or len(whole) == 1:
         what = "of every config" if None in whole else "of the reference"
         return Confirmation(left_out=left_out, why_not=f"a training {what} failed")
     found = estimates([Repeats(trial, tuple(map(_outcomes, repeats))) for trial, repeats in whole.items()], None, tasks)
     return Confirmation(tuple(_confirmed(estimate, whole, records) for estimate in found), left_out=left_out)
+
+
+def _are_to_come(number: int) -> str:
+    return f"{number} trainings are still to come" if number > 1 else "a training is still to come"
+
+
+def _num_to_come_of(best: Sequence[int], records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig) -> int:
+    """Trainings of the reference and of the best so far that have not ended; of all that may come, while the search goes on."""
+    names = [None, *best] if best else []
+    not_begun = len(_not_begun(records, names, settings.confirm_seeds))
+    open_ = sum(r.confirms is not None and r.ended is None and r.confirms.trial in names for r in records)
+    if not not_begun and not open_:
+        return 0
+    return open_ + max(not_begun, num_to_come(records, settings, base))
 
 
 def _confirmed(
@@ -240,13 +300,28 @@ def _is_good(record: TrialRecord) -> bool:
     return record.state == "complete" and "confirm" in (record.best_report or {})
 
 
-def _why_left_out(trial: int | None, repeats: Sequence[TrialRecord]) -> str:
-    failed = [record for record in repeats if not _is_good(record)]
-    reasons = ", ".join(f"trial {record.number} {record.reason or record.state}" for record in failed)
+def _is_by_chance(record: TrialRecord) -> bool:
+    """Whether a training failed for what happened to it and not for what its config is."""
+    return record.state == "failed" and record.reason in {"lost", "hung", "error"}
+
+
+def _why_left_out(trial: int | None, records: Sequence[TrialRecord]) -> str:
+    repeats = [record for record in records if record.confirms is not None and record.confirms.trial == trial]
+    failed = [record for record in repeats if record.state == "failed"]
     name = "the reference" if trial is None else f"trial {trial}"
+    if not failed:
+        return f"{name}: {len(repeats)} trainings, fewer than the others have"
+    reasons = ", ".join(f"trial {record.number} {record.reason or record.state}" for record in failed)
     return f"{name}: {len(failed)} of {len(repeats)} trainings failed ({reasons})"
 
 
 def _outcomes(record: TrialRecord) -> dict[str, Outcome]:
+    """Raises ValueError where they cannot be read."""
     assert record.best_report is not None
-    return {task: Outcome.parse(tree) for task, tree in record.best_report["confirm"]["outcomes"].items()}
+    match record.best_report["confirm"]:
+        case {"outcomes": dict(outcomes)}:
+            return {task: Outcome.parse(tree) for task, tree in outcomes.items()}
+        case wrong:
+            raise ValueError(
+                f"trial {record.number}: a report's confirm must hold the outcomes of its tasks, but got {str(wrong)[:100]}"
+            )

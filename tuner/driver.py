@@ -89,7 +89,7 @@ def drive(
     with search_folder.locked(folder), interrupts.heard(), contextlib.ExitStack() as writing:
         ledger = _begin(folder, plan) if is_new else Ledger.open(folder)
         writing.enter_context(ledger.held(folder_is_ours=True))
-        writing.enter_context(noted(ledger))
+        note_at_work = writing.enter_context(noted(ledger))
         storage = search_place(ledger.header, plan.settings.storage)
         if storage is not None:  # who is refused has changed nothing
             claim(ledger, storage)
@@ -127,6 +127,7 @@ def drive(
                     interrupts.check()
                 code, exported = (EXIT_INTERRUPTED, []) if interrupted else _export(ledger, folder, has_score=has_score)
                 ledger.set_header("ended", "stopped" if num_left else "complete")
+                note_at_work()  # the report counts the export
                 exported += [] if interrupted else _report(folder)
                 keeper.close()
             except BaseException as error:
@@ -279,8 +280,10 @@ def _search(
 
 
 def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -> Tally:
+    to_confirm = num_trainings(plan.settings, plan.base)
     tally = Tally(
-        num_trials=plan.settings.trials + num_trainings(plan.settings, plan.base),
+        num_trials=plan.settings.trials + to_confirm,
+        num_to_confirm=to_confirm,
         num_reports=plan.base.num_reports,
         full_budget=plan.base.budget_examples or 0,
         reduction_factor=plan.settings.reduction_factor,

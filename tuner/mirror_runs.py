@@ -199,11 +199,11 @@ def _metrics(report: Report) -> dict[str, float]:
 
 
 def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
-    """After so many ended trials (the step), the best score of those with their full budget."""
+    """After so many ended trials (the step), the best score of those with their full budget that train every task."""
     ended = sorted((r for r in searched(records) if r.ended is not None), key=lambda r: (r.ended, r.number))
     best, out = None, []
     for step, record in enumerate(ended, start=1):
-        if record.state == "complete" and record.score is not None:
+        if record.state == "complete" and record.trains_every_task and record.score is not None:
             best = max(best or record.score, record.score)
         if best is not None:
             out.append(Point(step, _milliseconds(record.ended), {PARENT_CURVE: best}))

@@ -63,11 +63,12 @@ class PlannedRung:
 
 @dataclass(frozen=True, config=_CLOSED)
 class PlannedNode:
-    """A machine: its name, trials at once on it, and its memory in bytes (0: not known)."""
+    """A machine: its name, trials at once on it, its memory (0: not known) and what of it others than trials take, in bytes."""
 
     host: str
     slots: int
     memory_bytes: int
+    other_bytes: int = 0
 
 
 @dataclass(frozen=True, config=_CLOSED)
@@ -104,7 +105,8 @@ class Plan:
         full_trial_seconds: of a trial with its full budget: the cheapest corner, the mean of the space, the dearest corner.
         rungs: with the trials that are expected there.
         complete: trials with their full budget.
-        trainings_to_confirm: of the best and the reference, after the search, each with its full budget.
+        trainings_to_confirm: of the best and the reference, after the search, each with its full budget: the middle of the
+            simulated searches, where they are fewer if fewer trials than are to be confirmed come to their end.
         confirm_seconds: of the wall clock, that these take.
         wall_seconds: from the command to its exit.
         busy_hours: that workers spend on trials, summed.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from trainables.memory import most_memory_bytes
 from tuner.cluster import count_gpus, num_slots
-from tuner.cluster_join import Cluster, slots_of
+from tuner.cluster_join import Cluster, Node, slots_of
 from tuner.console import SteadyConsole
 from tuner.ledger import Ledger
 from tuner.plan import Plan, PlannedNode
-from tuner.plan_making import make_plan
+from tuner.plan_making import DRIVER_BYTES, make_plan
 from tuner.plan_text import plain, render
 from tuner.processes import count_cpus
 from tuner.records import TrialRecord
@@ -39,11 +39,16 @@ def plan_search(folder: Path, search: SearchPlan, cluster: Cluster | None, *, is
     if here == 0:
         notes.append("this machine does not have what each trial asks for: it timed them one at a time, as it is")
     if cluster is None:
-        nodes = [PlannedNode(platform.node(), slots, most_memory_bytes())]
+        nodes = [PlannedNode(platform.node(), slots, most_memory_bytes(), DRIVER_BYTES)]
     else:
         fit = {node: num_slots(settings, node.num_cpus, node.num_gpus) for node in cluster.usable(settings)}
-        nodes = [PlannedNode(node.host, number, node.memory_bytes) for node, number in fit.items()]
+        nodes = [PlannedNode(node.host, number, node.memory_bytes, _other_bytes(node)) for node, number in fit.items()]
     return make_plan(search, nodes, slots=slots, processes=max(1, min(here, slots)), records=records, price=price, notes=notes)
+
+
+def _other_bytes(node: Node) -> int:
+    """On the node that the driver would run on, which is this machine."""
+    return DRIVER_BYTES if node.host == platform.node() else 0
 
 
 def show(plan: Plan, *, as_json: bool = False) -> None:

@@ -89,6 +89,16 @@ def past_courses(records: Sequence[TrialRecord], costs: Costs, num_reports: int,
     return out
 
 
+def as_taken_up(records: Sequence[TrialRecord], num_reports: int) -> list[TrialRecord]:
+    """The records as a driver takes them up (`tuner.referee`): who has all reports has ended, though nobody lived to be told."""
+    return [
+        replace(record, state="complete")
+        if record.state in ("running", "interrupted") and record.reports and record.reports[-1]["report"] >= num_reports
+        else record
+        for record in records
+    ]
+
+
 def unfinished_courses(records: Sequence[TrialRecord], past: Sequence[Course]) -> list[Course]:
     """The trials that were begun and have not ended, from where they stand; those without a report begin anew."""
     known = {course.number: course for course in past}

@@ -1,7 +1,7 @@
 """What a search was planned to take, beside what it took: computed from the ledger alone, to be drawn elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.plan import DISK, MEMORY, PLAN, Plan
@@ -19,17 +19,19 @@ class PlannedFact:
         unit: `seconds`, `hours`, `bytes` or `trials`.
         planned: with its range.
         fact: what happened; None where nothing tells it, or has not happened yet.
+        is_final: whether the search has ended, with as many trials as were planned.
     """
 
     name: str
     unit: str
     planned: Span
     fact: float | None
+    is_final: bool = True
 
     @property
     def is_within(self) -> bool | None:
-        """Whether what happened lies in the range; None where nothing is known of it."""
-        return None if self.fact is None else self.planned.low <= self.fact <= self.planned.high
+        """Whether what happened lies in the range; None where nothing is known of it, or more is to come or came than planned."""
+        return None if self.fact is None or not self.is_final else self.planned.low <= self.fact <= self.planned.high
 
 
 def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping[str, Any]) -> tuple[PlannedFact, ...]:
@@ -51,7 +53,7 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
     memory = [float(report[MEMORY]) for record in records for report in record.reports if MEMORY in report]
     is_stored = header.get("settings", {}).get("storage") is not None
     disk = None if is_stored else header.get(DISK)
-    return (
+    facts = (
         PlannedFact("wall clock", "seconds", plan.wall_seconds, seconds_at_work(header, records)),
         PlannedFact(f"{plan.unit}-hours at work", "hours", plan.busy_hours, busy * scale / 3600),
         PlannedFact("peak disk", "bytes", plan.disk_bytes, None if disk is None else float(disk)),
@@ -59,6 +61,17 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
         *_at_rungs(plan, searched(records)),
         PlannedFact("full budget", "trials", plan.complete, float(sum(r.state == "complete" for r in searched(records)))),
     )
+    return tuple(replace(fact, is_final=is_as_planned(plan, records, header)) for fact in facts)
+
+
+def is_as_planned(plan: Plan, records: Sequence[TrialRecord], header: Mapping[str, Any]) -> bool:
+    """Whether the search has ended, with as many trials as the plan was made for: only then facts are what it spoke of."""
+    return header.get("ended") == "complete" and len(searched(records)) == plan.trials
+
+
+def num_ended(records: Sequence[TrialRecord]) -> int:
+    """Trials of the search that have ended."""
+    return sum(record.state in ("complete", "stopped", "failed") for record in searched(records))
 
 
 def _at_rungs(plan: Plan, records: Sequence[TrialRecord]) -> list[PlannedFact]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from trainables.config import TrialConfig
 from tuner.audit import is_audited
-from tuner.confirm import num_to_come
 from tuner.plan import ForWorkers, Plan, PlannedNode, PlannedRung, PlannedTiming
 from tuner.plan_corners import Drawn, draw_trials, to_be_timed
-from tuner.plan_courses import Costs, drawing, past_courses, unfinished_courses
+from tuner.plan_courses import Costs, as_taken_up, drawing, past_courses, unfinished_courses
 from tuner.plan_probe import Probed, probe
-from tuner.plan_simulation import Course, Outcome, Overhead, Span, replicate
+from tuner.plan_simulation import Afterwards, Course, Outcome, Overhead, Span, replicate
+from tuner.plan_trainings import confirmation_after
 from tuner.plan_words import assumptions, cost_settings, describe_curves, describe_space
 from tuner.records import TrialRecord, searched
 from tuner.rungs import Rungs, rung_reports
@@ -24,6 +24,8 @@ START_SECONDS, WORKER_SECONDS, TRIAL_SECONDS, END_SECONDS = 6.0, 3.0, 0.2, 8.0
 """Up to the first trial; of a worker's imports; between two trials; Ray's and the mirror's end (README, Figures)."""
 RAY_BYTES = 100 * 2**20
 """What Ray Tune's import adds to a worker's memory, which the timed process does without."""
+DRIVER_BYTES = 900 * 10**6
+"""What the driver, Ray's own processes and the mirror hold on the driver's node, beside its trials."""
 _LEAST_TIMED, _TIMED_A_PROCESS = 6, 3
 _HOUR = 3600.0
 
@@ -57,11 +59,12 @@ def make_plan(
         ConfigError: no trial could be timed.
     """
     settings, base = search.settings, search.base
-    to_confirm, records = num_to_come(records, settings, base), searched(records)
+    taken_up = as_taken_up(records, base.num_reports)
+    records = searched(taken_up)
     drawn = draw_trials(search, len(records))
     wanted = to_be_timed(drawn, search.num_layers, max(_LEAST_TIMED, _TIMED_A_PROCESS * processes))
     probed = probe(wanted, processes, gpus_per_trial=settings.gpus_per_trial)
-    prospect = _prospect(search, drawn, wanted, probed, records=records, num_full_trials_after=to_confirm)
+    prospect = _prospect(search, drawn, wanted, probed, records=taken_up)
     outcomes = prospect.outcomes(prospect.courses, sorted({*WORKERS, slots}), prospect.past)
     bounds = [prospect.outcomes([corner] * len(prospect.courses), [slots], ())[slots] for corner in prospect.corners]
     here = outcomes[slots]
@@ -105,7 +108,7 @@ def make_plan(
         probe_seconds=probed.seconds,
         probe_processes=probed.num_processes,
         curves=describe_curves(prospect.past, prospect.reports),
-        trainings_to_confirm=to_confirm,
+        trainings_to_confirm=statistics.median_high(outcome.num_after for outcome in here),
         confirm_seconds=Span.of([outcome.after_seconds for outcome in here]),
         assumptions=(*assumptions(search, probed, prospect.overhead, min(slots, processes), nodes), *notes),
         time_budget_seconds=settings.time_budget_seconds,
@@ -123,6 +126,7 @@ class _Prospect:
         corners: the cheapest and the dearest.
         num_new: trials that are still to be begun.
         reports: at which trials are compared.
+        afterwards: the trainings that confirm.
     """
 
     search: SearchPlan
@@ -136,7 +140,7 @@ class _Prospect:
     num_new: int
     reports: Sequence[int]
     overhead: Overhead
-    num_full_trials_after: int
+    afterwards: Afterwards
 
     @property
     def num_to_go(self) -> int:
@@ -159,7 +163,7 @@ class _Prospect:
             workers=workers,
             overhead=self.overhead,
             seed=settings.seed,
-            num_full_trials_after=self.num_full_trials_after,
+            afterwards=self.afterwards,
             time_budget_seconds=settings.time_budget_seconds,
             runs_on=functools.cache(self._runs_on),
         )
@@ -177,10 +181,10 @@ def _prospect(
     probed: Probed,
     *,
     records: Sequence[TrialRecord],
-    num_full_trials_after: int,
 ) -> _Prospect:
     settings, base = search.settings, search.base
     costs = Costs.of(wanted, probed.timed, search.num_layers, search.num_scored["dev"])
+    afterwards, records = confirmation_after(records, settings, base, costs), searched(records)
     past = past_courses(records, costs, base.num_reports, base.early_dev_share)
     unfinished = unfinished_courses(records, past)
     num_ended = sum(record.state in ("complete", "stopped", "failed") for record in records)
@@ -199,7 +203,7 @@ def _prospect(
         num_new=max(0, settings.trials - num_ended - len(unfinished)),
         reports=() if settings.early_stopping == "none" else rung_reports(base.num_reports, settings.reduction_factor),
         overhead=Overhead(START_SECONDS, WORKER_SECONDS, TRIAL_SECONDS, END_SECONDS + _export_seconds(search, costs)),
-        num_full_trials_after=num_full_trials_after,
+        afterwards=afterwards,
     )
 
 

@@ -18,6 +18,7 @@ from trainables.timed import TimedTrial
 PROBE_SECONDS, LAST_SECONDS = 34.0, 44.0
 """After which no step is begun, and after which what still runs is ended: a plan takes less than a minute."""
 MOST_PROCESSES = 8
+NO_TIME = "no time was left"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Probed:
     """What came of the timing.
 
     Attributes:
-        timed: names of configs -> what they take; those that were reached in time.
-        failed: names -> why one could not be timed.
+        timed: names of configs -> what they take.
+        failed: names of all others -> why one could not be timed.
         num_processes: that ran at once.
         seconds: that all of it took.
     """
@@ -56,6 +57,7 @@ def probe(
     num_processes = max(1, min(num_processes, len(names), MOST_PROCESSES))
     parts = [names[first::num_processes] for first in range(num_processes)]
     answers: dict[str, Any] = {}
+    are_cut_off: list[bool] = []
     with tempfile.TemporaryFile("w+") as errors:
         running = [
             _start({name: configs[name].to_tree() for name in part}, seconds, _gpus_of(number, gpus_per_trial), errors)
@@ -63,7 +65,7 @@ def probe(
         ]
         try:
             for process, output in running:
-                _wait(process, started + LAST_SECONDS * seconds / PROBE_SECONDS)
+                are_cut_off.append(_is_cut_off(process, started + LAST_SECONDS * seconds / PROBE_SECONDS))
                 answers |= _answers(output)
         finally:
             for process, _ in running:
@@ -73,9 +75,13 @@ def probe(
         errors.seek(0)
         last_words = [line.strip() for line in errors.read()[-4000:].splitlines() if line.strip()]
     timed = {name: TimedTrial(**answers[name]["timing"]) for name in names if "timing" in answers.get(name, {})}
-    failed = {name: answers[name]["error"] for name in names if "error" in answers.get(name, {})}
+    whys = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
+    for part, (process, _), is_cut_off in zip(parts, running, are_cut_off, strict=True):
+        end = NO_TIME if is_cut_off else _why_it_ended(process.returncode, last_words)
+        whys |= _unanswered([name for name in part if name not in answers], end)
+    failed = {name: whys[name] for name in names if name not in timed}
     if not timed:
-        why = next(iter(failed.values()), "") or (last_words[-1] if last_words else f"not one step ended in {seconds:g} s")
+        why = next((why for why in failed.values() if why != NO_TIME), f"not one step ended in {seconds:g} s")
         raise ConfigError([f"--plan: no trial could be timed: {why[:300]}"])
     return Probed(timed, failed, num_processes, time.monotonic() - started)
 
@@ -102,11 +108,28 @@ def _start(
     return process, output
 
 
-def _wait(process: "subprocess.Popen[str]", until: float) -> None:
+def _is_cut_off(process: "subprocess.Popen[str]", until: float) -> bool:
+    """Waits for a process to end; kills it where that takes too long."""
     try:
         process.wait(max(0.1, until - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()  # a step of its takes longer than all of it may
+        return True
+    return False
+
+
+def _why_it_ended(returncode: int, last_words: Sequence[str]) -> str:
+    """Why a process told nothing more; the kernel kills one with signal 9 where memory has run out."""
+    if returncode == 0:
+        return NO_TIME
+    if returncode < 0:
+        return f"killed by signal {-returncode}"
+    return last_words[-1][:300] if last_words else f"its process ended with exit code {returncode}"
+
+
+def _unanswered(names: Sequence[str], end: str) -> dict[str, str]:
+    """Names that a process gave no answer for, in its order -> why: it was at the first when it ended."""
+    return {name: end if end == NO_TIME or place == 0 else f"not reached: {end}" for place, name in enumerate(names)}
 
 
 def _answers(output: IO[str]) -> dict[str, Any]:

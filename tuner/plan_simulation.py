@@ -63,6 +63,24 @@ class Overhead:
 
 
 @dataclass(frozen=True)
+class Afterwards:
+    """What follows once all trials of a search have ended, and is not stopped early.
+
+    Attributes:
+        courses: of the trials that follow, by those of the search that had their full budget.
+        seconds_kept: of the time budget, by the seconds of a full trial, the workers, and the trials that have their full budget
+            or may still come to it: once no more than these are left, no trial of the search is begun, as by `tuner.referee`;
+            None: trials are begun until the time is up.
+        reports_before: seconds of each report that stands in the ledger already: with those to come they tell what a full trial
+            takes.
+    """
+
+    courses: Callable[[Sequence[Course]], Sequence[Course]] = lambda _complete: ()
+    seconds_kept: Callable[[float, int, int], float] | None = None
+    reports_before: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a simulated search came to.
 
@@ -72,8 +90,9 @@ class Outcome:
         held_seconds: the wall clock times the workers that have something to do at all: what is paid for.
         rungs: report, trials that reached it, trials that went on; a rung each.
         num_complete: trials with their full budget, without those after the search.
-        num_unfinished: trials that the time budget cut off.
-        after_seconds: of the wall clock, for the trials after the search.
+        num_unfinished: trials that the time budget cut off, or that were not begun for it.
+        num_after: trials that follow the search.
+        after_seconds: of the wall clock, for these.
     """
 
     wall_seconds: float
@@ -82,17 +101,23 @@ class Outcome:
     rungs: tuple[tuple[int, int, int], ...]
     num_complete: int
     num_unfinished: int = 0
+    num_after: int = 0
     after_seconds: float = 0.0
 
 
 class _Clock:
     """Workers, what they are at, and until when."""
 
-    def __init__(self, workers: int, overhead: Overhead, until: float) -> None:
+    def __init__(self, workers: int, overhead: Overhead, until: float, fresh: set[int] | None = None) -> None:
         self.overhead, self.until = overhead, until
         self.events: list[tuple[float, int, int, Course | None]] = [(0.0, worker, 0, None) for worker in range(workers)]
-        self.fresh = set(range(workers))
+        self.fresh = set(range(workers)) if fresh is None else fresh
         self.now = self.busy = 0.0
+
+    @property
+    def num_running(self) -> int:
+        """Trials that workers are at."""
+        return sum(course is not None for *_, course in self.events)
 
     def hand_out(self, worker: int, course: Course) -> None:
         """A worker begins a trial."""
@@ -113,33 +138,30 @@ def simulate(
     workers: int,
     rungs: Rungs,
     overhead: Overhead = Overhead(),
-    num_full_trials_after: int = 0,
+    afterwards: Afterwards = Afterwards(),
     time_budget_seconds: float | None = None,
     runs_on: Callable[[int], bool] = lambda _: False,
 ) -> Outcome:
     """Runs a search over some courses, in their order.
 
     Args:
-        courses: of the trials that are still to run.
+        courses: of the trials that are still to run; those that were begun come first.
         workers: trials at once, >= 1.
         rungs: as they stand before; changed.
         overhead: of the search.
-        num_full_trials_after: trials with their full budget, which nothing stops, that begin once all the others have ended; they
-            take the courses of those that came to their end, in turn.
-        time_budget_seconds: of all of these; None: as long as they take.
+        afterwards: what follows once all of these have ended.
+        time_budget_seconds: of all of it; None: as long as it takes.
         runs_on: whether the trial that is stopped as the n-th, from 0, runs on all the same (`tuner.audit.is_audited`).
     """
     assert workers >= 1, f"a search has a worker, but got {workers}"
     until = math.inf if time_budget_seconds is None else time_budget_seconds
     clock = _Clock(workers, overhead, until)
-    ended, complete, num_stopped = _run(clock, deque(courses), rungs, runs_on)
-    after = complete or list(courses)
-    full = [Course(c.begin_seconds, c.report_seconds, c.scores, number) for number, c in enumerate(after)]
-    later = _Clock(workers, Overhead(worker=overhead.trial, trial=overhead.trial), until - ended)
-    num_after = num_full_trials_after if full else 0
-    ended_after, *_ = _run(later, deque(full[number % len(full)] for number in range(num_after)), Rungs((), 2), runs_on)
+    ended, complete, num_stopped = _run(clock, deque(courses), rungs, runs_on, _Reserve(afterwards, workers))
+    after = afterwards.courses(complete)
+    later = _Clock(workers, overhead, until - ended, clock.fresh)
+    ended_after, *_ = _run(later, deque(after), Rungs((), 2), runs_on, _Reserve(Afterwards(), workers))
     wall = overhead.start + ended + ended_after + overhead.end
-    used = min(workers, max(len(courses), num_after))
+    used = min(workers, max(len(courses), len(after)))
     return Outcome(
         wall_seconds=wall,
         busy_seconds=clock.busy + later.busy,
@@ -147,11 +169,34 @@ def simulate(
         rungs=tuple((report, reached, went_on) for report, reached, went_on, _ in rungs.table()),
         num_complete=len(complete),
         num_unfinished=len(courses) - len(complete) - num_stopped,
+        num_after=len(after),
         after_seconds=ended_after,
     )
 
 
-def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs, runs_on: Callable[[int], bool]) -> tuple[float, list[Course], int]:
+class _Reserve:
+    """What of the time budget is kept for the trials that follow the search."""
+
+    def __init__(self, afterwards: Afterwards, workers: int) -> None:
+        self._kept, self._workers = afterwards.seconds_kept, workers
+        self._num_reports, self._seconds = len(afterwards.reports_before), sum(afterwards.reports_before)
+
+    def hear(self, seconds: float) -> None:
+        """Of one more report."""
+        self._num_reports += 1
+        self._seconds += seconds
+
+    def forbids(self, course: Course, clock: _Clock, num_complete: int) -> bool:
+        """Whether a trial of the search is not begun any more; never so before the first report."""
+        if self._kept is None or not self._num_reports or course.reports_done:
+            return False
+        full = self._seconds / self._num_reports * len(course.report_seconds)
+        return self._kept(full, self._workers, num_complete + clock.num_running) > clock.until - clock.now
+
+
+def _run(
+    clock: _Clock, waiting: deque[Course], rungs: Rungs, runs_on: Callable[[int], bool], reserve: _Reserve
+) -> tuple[float, list[Course], int]:
     """When the last trial ended, those with their full budget, and how many were stopped; after `until` nothing happens."""
     ended, complete, num_stopped = 0.0, list[Course](), 0
     audited = {course.number for course in waiting if course.is_audited}
@@ -162,6 +207,7 @@ def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs, runs_on: Callable[
             return clock.until, complete, num_stopped
         if course is not None:
             ended = clock.now
+            reserve.hear(course.report_seconds[reports - 1])
             if reports == len(course.report_seconds):
                 complete.append(course)
             else:
@@ -173,6 +219,8 @@ def _run(clock: _Clock, waiting: deque[Course], rungs: Rungs, runs_on: Callable[
                     clock.go_on(worker, course, reports)
                     continue
                 num_stopped += 1
+        if waiting and reserve.forbids(waiting[0], clock, len(complete)):
+            waiting.clear()
         if waiting:
             clock.hand_out(worker, waiting.popleft())
     return ended, complete, num_stopped
@@ -204,7 +252,7 @@ def replicate(
     workers: Sequence[int],
     overhead: Overhead,
     seed: int,
-    num_full_trials_after: int = 0,
+    afterwards: Afterwards = Afterwards(),
     time_budget_seconds: float | None = None,
     runs_on: Callable[[int], bool] = lambda _: False,
 ) -> dict[int, list[Outcome]]:
@@ -216,7 +264,7 @@ def replicate(
         workers: numbers of trials at once.
         overhead: of a search.
         seed: of the generators, one a replicate.
-        num_full_trials_after: see `simulate`.
+        afterwards: see `simulate`.
         time_budget_seconds: likewise.
         runs_on: likewise.
     """
@@ -232,7 +280,7 @@ def replicate(
                     workers=count,
                     rungs=new_rungs(),
                     overhead=overhead,
-                    num_full_trials_after=num_full_trials_after,
+                    afterwards=afterwards,
                     time_budget_seconds=time_budget_seconds,
                     runs_on=runs_on,
                 )

@@ -133,14 +133,15 @@ def _machines(plan: Plan) -> Section:
         of_gpu = plan.device_memory_bytes
         lines.append(f"               {_bytes(of_gpu.middle)} of GPU memory ({_bytes(of_gpu.low)} to {_bytes(of_gpu.high)})")
     for node in plan.nodes:
-        need = node.slots * memory.high
+        need = node.slots * memory.high + node.other_bytes
         fits = (
             ""
             if not node.memory_bytes or need <= node.memory_bytes
             else ": TOO LITTLE; fewer trials at once (--concurrency) take less"
         )
         has = _bytes(node.memory_bytes) if node.memory_bytes else "not known"
-        lines.append(f"node {node.host}: {node.slots} at once take up to {_bytes(need)}; it has {has}{fits}")
+        others = f" and the search's own processes, {_bytes(node.other_bytes)}," if node.other_bytes else ""
+        lines.append(f"node {node.host}: {node.slots} at once{others} take up to {_bytes(need)}; it has {has}{fits}")
     return Section("Disk and memory", tuple(lines))
 
 

@@ -9,11 +9,13 @@ from search_spaces.space import Space
 from search_spaces.study import StudySpace
 from trainables.config import TrialConfig
 from trainables.paths import values_at
+from tuner.confirm import is_confirmed
 from tuner.plan import PlannedDimension, PlannedNode, PlannedSpace
 from tuner.plan_courses import LEAST_PAST
 from tuner.plan_probe import Probed
 from tuner.plan_simulation import Course, Overhead
 from tuner.search_plan import SearchPlan
+from tuner.settings import SearchSettings
 
 _COST_HANGS_ON = (
     "data.batch_size",
@@ -90,6 +92,11 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
         f"beside its trials a search takes {overhead.start:g} s to start, {overhead.worker:g} s a worker, {overhead.trial:g} s "
         f"between two trials, and {overhead.end:.0f} s to end, with dev and test scored for the export (README, Figures)"
     )
+    if is_confirmed(settings, search.base):
+        out.append(
+            f"the best {settings.confirm} of a simulated search are trained again, or all that came to their end; the trainings "
+            f"are counted as in the middle one{_kept_for_them(settings)}"
+        )
     if settings.audit_share > 0 and settings.early_stopping == "asha":
         one_of = max(1, round(1 / settings.audit_share))
         out.append(f"one of {one_of} trials that are stopped, and one at least, runs on to its full budget (--audit-share)")
@@ -106,3 +113,7 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
     if len({node.host for node in nodes}) > 1:
         out.append("the steps were timed on this machine; the cluster's other nodes may be faster or slower")
     return out
+
+
+def _kept_for_them(settings: SearchSettings) -> str:
+    return "" if settings.time_budget_seconds is None else "; no trial is begun once only their time is left"

@@ -30,7 +30,8 @@ class Tally:
     """What has happened so far: the numbers behind the display, which another thread may read at any moment.
 
     Attributes:
-        num_trials: trials of the whole search.
+        num_trials: trials of the whole search, and trainings that confirm its best.
+        num_to_confirm: of these the latter, which no rung stops.
         num_reports: reports of a trial with its full budget.
         full_budget: training examples of such a trial.
         reduction_factor: eta of the rungs; 1 where there is no early stopping.
@@ -38,6 +39,7 @@ class Tally:
         num_ended: ended trials by state.
         best_ended: the best of them.
         examples_done: training examples that this driver saw reported.
+        confirming: numbers of the trainings that confirm and have begun.
     """
 
     num_trials: int
@@ -49,6 +51,8 @@ class Tally:
     num_ended: Counter[str] = field(default_factory=Counter)
     best_ended: TrialRecord | None = None
     examples_done: int = 0
+    num_to_confirm: int = 0
+    confirming: set[int] = field(default_factory=set)
 
     def note(self, event: str, record: TrialRecord) -> None:
         """Takes in one event of the referee."""
@@ -59,6 +63,8 @@ class Tally:
 
     def take_in(self, record: TrialRecord) -> None:
         """Takes in what a trial has come to; one that has ended comes no more."""
+        if record.confirms is not None:
+            self.confirming.add(record.number)
         if record.state == "running":
             self.by_number[record.number] = record
             return
@@ -84,14 +90,19 @@ class Tally:
         return len(self.by_number) + sum(self.num_ended.copy().values())
 
     def examples_to_come(self) -> float:
-        """Training examples still to be seen, expecting one trial of eta to go on at each rung."""
-        waiting = self.num_trials - self.num_begun
-        return waiting * self._expected(0) + sum(self._expected(len(record.reports)) for record in self.running)
+        """Training examples still to be seen, expecting one trial of eta to go on at each rung that may stop it."""
+        to_confirm = max(0, self.num_to_confirm - len(self.confirming))
+        waiting = max(0, self.num_trials - self.num_begun - to_confirm)
+        new = waiting * self._expected(0, self.rung_reports) + to_confirm * self._expected(0, ())
+        return new + sum(self._expected(len(record.reports), self._rungs_of(record)) for record in self.running)
 
-    def _expected(self, reports_done: int) -> float:
+    def _rungs_of(self, record: TrialRecord) -> Sequence[int]:
+        return self.rung_reports if record.confirms is None and record.audited is None else ()
+
+    def _expected(self, reports_done: int, rung_reports: Sequence[int]) -> float:
         """Examples that a trial is expected to see after so many reports."""
         share, expected, position = 1.0, 0.0, reports_done
-        for rung in [*(rung for rung in self.rung_reports if rung > reports_done), self.num_reports]:
+        for rung in [*(rung for rung in rung_reports if rung > reports_done), self.num_reports]:
             expected += share * (rung - position)
             share, position = share / self.reduction_factor, rung
         return expected * self.full_budget / self.num_reports

@@ -218,8 +218,9 @@ class Referee:
 
     def _take_up(self) -> Iterator[TrialRecord]:
         """What an earlier driver left unfinished: asks are completed, last reports judged if that was still to be done."""
+        confirms = is_confirmed(self._settings, self._base)
         for record in self._ledger.records():
-            if record.state != "running":
+            if record.state != "running" or (record.confirms is not None and not confirms):
                 continue
             if not record.config:
                 sampler = self._sampler(record.number)

@@ -113,7 +113,7 @@ def base_config(start: TrialConfig, assignments: Mapping[str, Any], data: str | 
     Raises:
         ConfigError: a mistake in the assignments.
     """
-    kept = start.data.confirm_share or (CONFIRM_SHARE if settings.confirm and settings.study is None else 0.0)
+    kept = 0.0 if settings.study is not None else start.data.confirm_share or (CONFIRM_SHARE if settings.confirm else 0.0)
     own: dict[str, Any] = {"num_threads": settings.cpus_per_trial, "data.confirm_share": kept, "score_confirm": False}
     own |= {"data.source": data} if data else {}
     config = start.override({**own, **assignments})

@@ -44,7 +44,12 @@ class SearchSettings(Part):
         0.05, ge=0, le=1, description="of the trials that would be stopped, drawn to run on: so that early stopping can be judged"
     )
     confirm: int = Field(4, ge=0, le=64, description="so many of the best are trained again to be confirmed; 0: none")
-    confirm_seeds: int = Field(3, ge=1, le=100, description="new seeds that each of them, and the reference, is trained with")
+    confirm_seeds: int = Field(
+        3,
+        ge=2,
+        le=100,
+        description="new seeds that each of them, and the reference, is trained with: one says nothing of the spread",
+    )
     keep_models: int = Field(4, ge=1, le=10_000, description="weights are kept for this many best trials")
     ledger: str | None = Field(None, min_length=1, description="database that holds the ledger; null: a file in the folder")
     storage: str | None = Field(

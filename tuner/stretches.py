@@ -2,26 +2,34 @@
 
 import contextlib
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tuner.ledger import Ledger
 from tuner.records import TrialRecord
 
 DRIVERS = "drivers"
-"""The header's entry: start and end of each driver, ISO 8601 with its zone; the end is null while it works, or was killed."""
+"""The header's entry: start and end of each driver, ISO 8601 with its zone; the end is null while it works, or if killed."""
 
 
 @contextlib.contextmanager
-def noted(ledger: Ledger) -> Iterator[None]:
-    """Notes in the ledger's header when this driver begins and when it ends, however that is, unless it is killed."""
+def noted(ledger: Ledger) -> Iterator[Callable[[], None]]:
+    """Notes in the ledger's header when this driver begins and when it ends, however that is, unless it is killed.
+
+    Yields:
+        A function that notes that it is at work still: until it ends, the stretch then ends with the last call.
+    """
     before, started = list(ledger.header.get(DRIVERS, [])), _now()
     ledger.set_header(DRIVERS, [*before, [started, None]])
-    try:
-        yield
-    finally:
+
+    def extend() -> None:
         with contextlib.suppress(Exception):  # a full disk, a lease that another driver has: what ended it is told elsewhere
             ledger.set_header(DRIVERS, [*before, [started, _now()]])
+
+    try:
+        yield extend
+    finally:
+        extend()
 
 
 def seconds_at_work(header: Mapping[str, Any], records: Iterable[TrialRecord]) -> float | None:

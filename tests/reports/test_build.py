@@ -1,15 +1,21 @@
 import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
 from reports import build
 from reports.build import app, build_report, problems_of_out
 from reports.page import page
+from search_spaces.studies.leaderboard import SPACE
 from tests import synthetic
+from trainables.config import TrialConfig
 from trainables.parts import ConfigError
 from tuner.ledger import Ledger
+from tuner.search_folder import trial_folder
 
 
 @pytest.fixture
@@ -36,9 +42,20 @@ def test_it_writes_a_page_and_says_where_and_writes_over_its_own(folder: Path) -
 
 
 def test_links_lead_from_where_the_page_lies(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "elsewhere.html"
+    ledger = Ledger.open(folder)
+    number = ledger.ask(SPACE, TrialConfig(), RandomSampler(seed=1), {"seed": 1}).number
+    ledger.tell(number, "failed", "diverged", "loss is nan")
+    log = trial_folder(folder, number) / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("a log")
+    (tmp_path / "else where").mkdir()
+    out = tmp_path / "else where/page.html"
     assert build_report(folder, out) == out
     assert not (folder / "report.html").exists()
+    for page_, lead in ((out, "../night/"), (build_report(folder), "")):
+        [link] = re.findall(r'href="([^#"][^"]*)"', page_.read_text())
+        assert (page_.parent / unquote(link)).samefile(log)
+        assert link == f"{lead}trials/{number:04d}/log.txt"
 
 
 @pytest.mark.parametrize("content", ["my notes", page("t", "another search", [], "")])

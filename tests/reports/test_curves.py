@@ -1,5 +1,6 @@
 import datetime
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,12 @@ def test_the_best_rises_with_the_trials_that_have_their_full_budget() -> None:
     found = best_so_far({}, records)
     assert [(p.seconds, p.examples, p.score, p.trial) for p in found.points] == [(60, 100, 0.5, 0), (240, 600, 0.7, 3)]
     assert (found.seconds, found.examples) == (240, 600)
+
+
+def test_one_that_does_not_train_every_task_is_not_the_best() -> None:
+    records = [trial(0, [0.5], ended=60), replace(trial(1, [0.9], ended=90), config=synthetic.PARTLY), trial(2, [0.6], ended=120)]
+    found = best_so_far({}, records)
+    assert [(p.examples, p.score, p.trial) for p in found.points] == [(100, 0.5, 0), (300, 0.6, 2)]
 
 
 def test_the_clock_stands_still_while_no_driver_works() -> None:

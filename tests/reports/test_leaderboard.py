@@ -20,6 +20,7 @@ from reports.leaderboard import (
     Leaderboard,
     build_leaderboard,
     full_budget_examples,
+    leaderboard_of,
     main,
     plain,
     print_leaderboard,
@@ -28,6 +29,7 @@ from reports.leaderboard import (
     varying_paths,
 )
 from search_spaces.studies.leaderboard import SPACE
+from tests import synthetic
 from trainables.config import TrialConfig
 from trainables.paths import parse_assignments
 from tuner.ledger import Ledger, TrialRecord
@@ -104,6 +106,15 @@ def test_no_line_is_wider_than_the_terminal_and_no_cell_is_lost(records: list[Tr
         assert row.score is None or f"{row.score:.4f}" in text
         for value in (row.assignment.get(path) for path in leaderboard.paths):
             assert not isinstance(value, str) or value in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_no_line_of_a_confirmed_search_is_wider_than_the_terminal(width: int) -> None:
+    header, records = synthetic.confirmed(20)
+    found = leaderboard_of(header, records)
+    tables = rendered(found, width).partition("20 trials:")[0]
+    assert max(len(line) for line in tables.splitlines()) <= width
+    assert "20,25,30" in tables
 
 
 def test_complete_trials_lead_then_the_others_by_score_then_failed_then_unscored() -> None:

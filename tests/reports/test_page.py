@@ -10,6 +10,7 @@ from reports.drawing import plotly_js
 from reports.leaderboard import leaderboard_of
 from reports.page import Drawing, Figures, Link, Paragraph, Section, TablePart, page
 from reports.search import Search
+from reports.sections_checks import MOST_FAILURES
 from tests import synthetic
 from tuner.tables import Column
 
@@ -97,7 +98,10 @@ def test_nothing_is_loaded_and_the_library_is_there_once(night: str) -> None:
     assert found.scripts.count("code") == 2
     assert night.count(plotly_js()[:200]) == 1
     assert not [link for link in found.links if re.match(r"[a-z]+:|//", link)]
-    assert any(link == "trials/0007/log.txt" or link.endswith("/log.txt") for link in found.links)
+    failed = {record.number for record in synthetic.records(1000) if record.state == "failed"}
+    logs = [f"trials/{number:04d}/log.txt" for number in sorted(failed)[:MOST_FAILURES] if number % 7 == 0]
+    assert logs
+    assert [link for link in found.links if not link.startswith("#")] == logs
 
 
 def test_the_policy_forbids_the_network_and_all_other_code(night: str) -> None:
@@ -129,6 +133,14 @@ def test_each_section_of_an_empty_search_says_why_it_is_empty(tmp_path: Path) ->
     assert found.figures == []
     sections = all_sections(search(0, tmp_path), tmp_path / "report.html")
     assert all(section.parts and section.sentence for section in sections)
+
+
+def test_a_confirmed_search_has_a_page_that_names_its_trainings(tmp_path: Path) -> None:
+    header, records = synthetic.confirmed(20)
+    found = Page(whole(Search(tmp_path, header, records, leaderboard_of(header, records))))
+    assert found.sections == ORDER
+    assert "trained_as" in found.texts
+    assert any(text.startswith("Handed over is ") for text in found.texts)
 
 
 def test_all_texts_are_escaped_in_every_part() -> None:

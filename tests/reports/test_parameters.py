@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from reports.importance import importances
 from reports.parameters import (
     NOT_USED,
+    Cell,
     Point,
     axes,
     domains,
     evidence,
     interaction,
-    place,
     slices,
 )
 from search_spaces.domains import Categorical, Float, Int
@@ -66,14 +66,6 @@ def test_what_was_searched_spans_all_ranges_of_a_path_and_all_values() -> None:
     assert found["word"] == Categorical((True,))
 
 
-def test_places_lie_on_the_ranges_own_scale() -> None:
-    assert place(Float(1e-5, 1e-3, log=True), 1e-4) == pytest.approx(0.5)
-    assert place(Int(0, 4), 1) == 0.25
-    assert place(Categorical(("a", "b", "c")), "c") == 1
-    assert place(Categorical(("a",)), "a") == 0
-    assert place(Float(2, 2), 2) == 0.5
-
-
 def test_axes_put_what_plays_no_part_below() -> None:
     points = [point(0.1, **{LR: 1e-5}), point(0.2, **{LR: 1e-3, KIND: "linear"})]
     first, second = axes(points, [LR, KIND], domains([LR, KIND], SPACE, points))
@@ -119,6 +111,12 @@ def test_every_value_of_a_range_has_a_field(value: float) -> None:
     points = [point(0.5, **{LR: value, KIND: "mlp"})]
     found = interaction(points, LR, KIND, domains([LR, KIND], SPACE, points))
     assert sum(cell.count for row in found.cells for cell in row) == 1
+
+
+def test_two_that_exclude_each_other_have_an_empty_grid() -> None:
+    found = interaction([point(0.5, x=1), point(0.6, y=2)], "x", "y", {"x": Int(1, 2), "y": Int(1, 2)})
+    assert {cell for row in found.cells for cell in row} == {Cell(None, 0)}
+    assert found.strength is None
 
 
 def test_what_the_score_hangs_on_is_important_and_what_it_does_not_is_less() -> None:

@@ -3,10 +3,11 @@ from pathlib import Path
 
 from reports import sections_scores as scores
 from reports.confirmed import ConfirmedRow, ConfirmedTable
-from reports.leaderboard import leaderboard_of
+from reports.leaderboard import leaderboard_of, plain
 from reports.page import Figures, Paragraph, Section, TablePart
 from reports.search import Search
 from tests import synthetic
+from tuner.records import Confirms
 
 
 def search(num_trials: int, claim: str = "") -> Search:
@@ -48,3 +49,36 @@ def test_of_many_trials_the_best_are_listed_and_the_others_counted() -> None:
     assert isinstance(trials, TablePart)
     assert len(trials.columns[0].cells) == scores.MOST_ROWS
     assert "; 7 more: " in trials.caption
+
+
+def test_the_page_says_what_scores_are_of_as_the_terminal_does() -> None:
+    header, records = synthetic.confirmed(20)
+    found = Search(Path("night"), header, records, leaderboard_of(header, records))
+    early = "Without its full budget, a trial's score is of 25% of dev: it does not compare with one of all of it."
+    kept = "Trials are scored on 60% of dev; the rest is kept back."
+    assert texts(scores.leaderboard(found)) == [early, kept]
+    assert early in plain(found.board).splitlines()
+    assert kept in plain(found.board).splitlines()
+    assert kept in texts(scores.winner(found))
+    assert early not in texts(scores.winner(found))
+    begun = [replace(record, state="stopped", reports=record.reports[:1]) for record in records[:20]]
+    assert early in texts(scores.winner(replace(found, records=begun, board=leaderboard_of(header, begun))))
+
+
+def test_each_training_is_named_beside_the_config_that_it_trains_again() -> None:
+    header, records = synthetic.confirmed(20)
+    found = Search(Path("night"), header, records, leaderboard_of(header, records))
+    [table] = [p for p in scores.leaderboard(found).parts if isinstance(p, TablePart) and p.columns[0].name == "confirmed"]
+    assert found.board.confirmed is not None
+    of = {row.trial: row.trainings for row in found.board.confirmed.rows}
+    assert table.columns[-1].cells == tuple(",".join(map(str, of[row.trial])) for row in found.board.confirmed.rows)
+    assert sorted(number for numbers in of.values() for number in numbers) == list(range(20, 35))
+    assert all(records[number].confirms == Confirms(trial, at) for trial, own in of.items() for at, number in enumerate(own))
+
+
+def test_where_no_trial_trains_every_task_there_is_no_best_and_no_front() -> None:
+    found = search(20)
+    partly = replace(found, records=[replace(record, config=synthetic.PARTLY) for record in found.records])
+    for section in (scores.progress, scores.tasks):
+        assert texts(section(partly)) == ["No trial that trains every task has had its full budget."]
+        assert texts(section(search(0))) == ["No trial has had its full budget yet."]

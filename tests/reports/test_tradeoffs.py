@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ def test_the_front_of_four_trials() -> None:
     assert [(p.trial, p.is_best) for p in found.points] == [(0, True), (1, True), (2, False)]
     assert found.num_best == 2
     assert [(t.first, t.second) for t in found.trades] == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_one_that_does_not_train_every_task_does_not_stand_on_it() -> None:
+    partly = replace(trial(1, (0.9, 0.1, 0.1)), config=synthetic.PARTLY)
+    assert [(p.trial, p.is_best) for p in front([trial(0, (0.5,) * 3), partly], CS224N).points] == [(0, True)]
 
 
 def test_tasks_that_trade_have_a_correlation_below_0() -> None:

@@ -36,9 +36,9 @@ class Search:
         self.ledger = Ledger.create(folder, header)
         self._sampler = RandomSampler(seed=3)
 
-    def ask(self, num: int = 1) -> None:
+    def ask(self, num: int = 1, base: TrialConfig = BASE) -> None:
         for _ in range(num):
-            number = self.ledger.ask(SPACE, BASE, self._sampler, {"seed": 7}).number
+            number = self.ledger.ask(SPACE, base, self._sampler, {"seed": 7}).number
             trial_folder(self.folder, number).mkdir(parents=True)
             (trial_folder(self.folder, number) / "log.txt").write_text(f"log of {number}\n")
 

@@ -227,6 +227,27 @@ def test_a_search_that_is_done_has_its_report(
     assert f"report        open {report} in a browser" in capsys.readouterr().out
 
 
+def test_the_report_counts_what_the_driver_did_after_the_last_trial(
+    drive: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[list[list[str]]] = []
+    folder = tmp_path / "runs" / "x"
+
+    def export(*_args: Any, **_more: Any) -> tuple[int, list[str]]:
+        seen.append(driver.Ledger.read(folder).header["drivers"])
+        return 0, []
+
+    def report(*_args: Any, **_more: Any) -> list[str]:
+        seen.append(driver.Ledger.read(folder).header["drivers"])
+        return []
+
+    monkeypatch.setattr(driver, "_export", export)
+    monkeypatch.setattr(driver, "_report", report)
+    drive(lambda *_args, **_more: False)
+    [[started, open_]], [[same, end]] = seen
+    assert open_ is None and same == started <= end
+
+
 def test_a_report_that_fails_is_a_line_and_no_failure_of_the_search(
     drive: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from tuner import driver, plan_command, search
 from tuner.cluster_join import Cluster, Node
 from tuner.ledger import Ledger
 from tuner.plan import PLAN, Plan
-from tuner.plan_making import make_plan
+from tuner.plan_making import DRIVER_BYTES, make_plan
 from tuner.prepare import prepare
 
 TINY = ["--space", "basics", "--set", "encoder.name=tiny"]
@@ -119,13 +119,18 @@ def test_where_no_trial_fits_or_can_be_timed_it_is_a_mistake(monkeypatch: pytest
     assert done.exit_code == 2 and done.stderr == "Nothing was started:\n  --plan: no trial could be timed: out of memory\n"
 
 
-def test_nodes_and_their_memory_are_the_clusters() -> None:
+def test_nodes_and_their_memory_are_the_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     search_plan = prepare({"trials": 9, "space": "basics", "cpus_per_trial": 2}, set_texts=["encoder.name=tiny"])
     nodes = (Node("a", "one", "10.0.0.1", 8, 0, 10**10), Node("b", "two", "10.0.0.2", 4, 0), Node("c", "small", "10.0.0.3", 1, 0))
     cluster = Cluster("10.0.0.1:6379", Path("token"), nodes)
     plan = plan_command.plan_search(Path("runs/a"), search_plan, cluster, is_new=True, price=None)
     assert [(node.host, node.slots, node.memory_bytes) for node in plan.nodes] == [("one", 4, 10**10), ("two", 2, 0)]
-    assert plan.slots == 6
+    assert plan.slots == 6 and [node.other_bytes for node in plan.nodes] == [0, 0]
+    monkeypatch.setattr(plan_command.platform, "node", lambda: "two")
+    plan = plan_command.plan_search(Path("runs/a"), search_plan, cluster, is_new=True, price=None)
+    assert [node.other_bytes for node in plan.nodes] == [0, DRIVER_BYTES]
+    alone = plan_command.plan_search(Path("runs/a"), search_plan, None, is_new=True, price=None)
+    assert [(node.host, node.other_bytes) for node in alone.nodes] == [("two", DRIVER_BYTES)]
 
 
 def test_the_ledger_keeps_a_plan_and_refuses_what_is_none(tmp_path: Path) -> None:

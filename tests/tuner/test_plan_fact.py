@@ -8,10 +8,10 @@ import pytest
 
 from tests.tuner.planned import planned
 from tuner.plan import DISK, PLAN, Plan
-from tuner.plan_fact import PlannedFact, plan_beside_fact, plan_in
+from tuner.plan_fact import PlannedFact, is_as_planned, num_ended, plan_beside_fact, plan_in
 from tuner.plan_simulation import Span
 from tuner.prepare import prepare
-from tuner.records import TrialRecord
+from tuner.records import Confirms, TrialRecord
 from tuner.stretches import DRIVERS
 
 
@@ -74,6 +74,24 @@ def test_shares_of_gpus_are_counted(plan: Plan) -> None:
 @pytest.mark.parametrize(("fact", "is_within"), [(None, None), (1.0, True), (3.0, True), (0.9, False), (3.1, False)])
 def test_a_fact_lies_in_its_range_or_not(fact: float | None, is_within: bool | None) -> None:
     assert PlannedFact("wall clock", "seconds", Span(1, 2, 3), fact).is_within is is_within
+
+
+@pytest.mark.parametrize(
+    ("ended", "more", "is_final"), [("complete", 0, True), ("complete", 1, False), ("stopped", 0, False), (None, 0, False)]
+)
+def test_only_of_a_search_that_has_ended_as_planned_facts_are_in_their_range_or_not(
+    ended: str | None, more: int, is_final: bool, plan: Plan
+) -> None:
+    again = replace(RECORDS[0], number=3, confirms=Confirms(None, 0))  # no trial of the search
+    records = [*RECORDS, again, *(replace(RECORDS[1], number=4 + number) for number in range(more))]
+    facts = plan_beside_fact(plan, records, {**HEADER, "ended": ended})
+    assert all(fact.fact is not None and (fact.is_within is not None) == is_final for fact in facts)
+    assert is_as_planned(plan, records, {"ended": ended}) == is_final
+
+
+def test_trials_that_have_ended_are_those_of_the_search() -> None:
+    again = replace(RECORDS[0], number=3, confirms=Confirms(None, 0))
+    assert num_ended([*RECORDS, again, replace(RECORDS[0], number=4, state="running")]) == 3
 
 
 def test_a_ledger_has_a_plan_or_none(plan: Plan) -> None:

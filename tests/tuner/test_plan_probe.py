@@ -43,7 +43,34 @@ def test_a_process_that_hangs_is_ended_and_what_it_had_written_counts(monkeypatc
     play(monkeypatch, tmp_path, f"import time\nprint({line!r}, flush=True)\nprint('{{', end='', flush=True)\ntime.sleep(600)")
     monkeypatch.setattr(plan_probe, "LAST_SECONDS", 3 * plan_probe.PROBE_SECONDS)
     probed = probe({"a": TINY, "b": TINY}, 1, seconds=1.0)
-    assert list(probed.timed) == ["a"] and probed.failed == {}
+    assert list(probed.timed) == ["a"] and probed.failed == {"b": "no time was left"}
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("os.kill(os.getpid(), 9)", "killed by signal 9"),
+        ("sys.exit('no such device')", "no such device"),
+        ("sys.exit(3)", "its process ended with exit code 3"),
+    ],
+)
+def test_who_got_no_answer_is_told_with_the_reason(end: str, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    line = json.dumps({"name": "a", "timing": vars(timed())})
+    play(monkeypatch, tmp_path, f"import os, sys\nsys.stdin.read()\nprint({line!r}, flush=True)\n{end}")
+    configs = dict.fromkeys("abc", TINY)
+    probed = probe(configs, 1)
+    assert list(probed.timed) == ["a"] and probed.failed == {"b": why, "c": f"not reached: {why}"}
+    with pytest.raises(ConfigError, match=f"^--plan: no trial could be timed: {why}$"):
+        probe({"x": TINY}, 1)
+
+
+def test_who_was_not_reached_in_time_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    line = json.dumps({"name": "c", "timing": vars(timed())})
+    play(monkeypatch, tmp_path, f"print({line!r})")
+    probed = probe(dict.fromkeys("abc", TINY), 1)
+    assert list(probed.timed) == ["c"] and probed.failed == dict.fromkeys("ab", "no time was left")
+    with pytest.raises(ConfigError, match=r"timed: not one step ended in 34 s$"):
+        probe({"x": TINY}, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Properties of a simulated search; its decisions are those of the rungs themselves."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.plan_simulation import LEAST_REPLICATES, REPLICATES, Course, Overhead, Span, replicate, simulate
+from tuner.plan_simulation import LEAST_REPLICATES, REPLICATES, Afterwards, Course, Outcome, Overhead, Span, replicate, simulate
 from tuner.records import TrialRecord
 from tuner.rungs import Rungs, rung_reports
 
@@ -99,15 +100,57 @@ def test_a_time_budget_cuts_and_nothing_else(trials: list[Course], workers: int,
 
 
 @given(courses(), WORKERS, st.integers(0, 9))
-def test_full_trials_after_the_search_begin_once_it_has_ended(trials: list[Course], workers: int, num_after: int) -> None:
+def test_what_follows_the_search_begins_once_it_has_ended(trials: list[Course], workers: int, num_after: int) -> None:
+    seen: list[int] = []
+
+    def follow(complete: Sequence[Course]) -> Sequence[Course]:
+        seen.append(len(complete))
+        return [trials[number % len(trials)] for number in range(num_after)]
+
     alone = simulate(trials, workers=workers, rungs=Rungs(RUNGS, 3))
-    more = simulate(trials, workers=workers, rungs=Rungs(RUNGS, 3), num_full_trials_after=num_after)
+    more = simulate(trials, workers=workers, rungs=Rungs(RUNGS, 3), afterwards=Afterwards(follow))
+    assert seen == [alone.num_complete] and more.num_after == num_after
     assert more.rungs == alone.rungs and more.num_complete == alone.num_complete
     shortest, longest = min(t.seconds for t in trials), max(t.seconds for t in trials)
     rounds = math.ceil(num_after / workers)
     assert rounds * shortest - 1e-6 <= more.wall_seconds - alone.wall_seconds <= rounds * longest + 1e-6
     extra = more.busy_seconds - alone.busy_seconds
     assert num_after * shortest - 1e-6 <= extra <= num_after * longest + 1e-6
+
+
+@given(courses(), WORKERS, st.integers(0, 9), st.floats(1, 5_000))
+def test_of_a_time_budget_what_follows_keeps_its_share(trials: list[Course], workers: int, num_after: int, budget: float) -> None:
+    longest = max(trials, key=lambda trial: trial.seconds)
+
+    def run(kept: Callable[[float, int, int], float] | None) -> Outcome:
+        after = Afterwards(lambda _: [longest] * num_after, kept, (longest.seconds,))
+        return simulate(trials, workers=workers, rungs=Rungs((), 3), afterwards=after, time_budget_seconds=budget)
+
+    of_all = math.ceil(num_after / workers) * longest.seconds
+    kept, cut = run(lambda _full, _workers, _best: longest.seconds + of_all), run(None)
+    assert kept.after_seconds == pytest.approx(of_all) or budget < longest.seconds + of_all
+    assert kept.num_complete <= cut.num_complete
+    assert kept.wall_seconds <= budget * (1 + 1e-9)
+    assert run(lambda _full, _workers, _best: 0.0) == cut
+
+
+def test_the_time_kept_is_by_the_reports_so_far_and_who_was_begun_goes_on() -> None:
+    def run(trials: list[Course], before: tuple[float, ...] = ()) -> tuple[int, list[tuple[float, int, int]]]:
+        asked: list[tuple[float, int, int]] = []
+
+        def kept(full: float, workers: int, num_best: int) -> float:
+            asked.append((full, workers, num_best))
+            return 2 * full
+
+        after = Afterwards(seconds_kept=kept, reports_before=before)
+        done = simulate(trials, workers=1, rungs=Rungs((), 3), afterwards=after, time_budget_seconds=100.0)
+        return done.num_unfinished, asked
+
+    trials = [course(number, 0.5) for number in range(4)]  # of 31 s each, 30 in three reports
+    assert run(trials) == (2, [(30.0, 1, 1), (30.0, 1, 2)])  # after 31 s 69 are left, after 62 s 38
+    assert run(trials, (40.0,)) == (4, [(120.0, 1, 0)])
+    begun = [course(0, 0.5, reports_done=1), *trials[1:]]
+    assert run(begun, (40.0,)) == (3, [(60.0, 1, 1)])  # it is not asked about
 
 
 def course(number: int, score: float, seconds: float = 10.0, **changes: int) -> Course:

@@ -48,6 +48,13 @@ def test_too_little_memory_cries_out(plan: Plan) -> None:
     assert "node there: 2 at once take up to 2.2 GB; it has not known\n" in text
 
 
+def test_a_node_that_the_driver_runs_on_holds_its_processes_too(plan: Plan) -> None:
+    nodes = (replace(NODE, memory_bytes=3 * 10**9, other_bytes=9 * 10**8), replace(NODE, host="there", memory_bytes=3 * 10**9))
+    text = plain(replace(plan, nodes=nodes))
+    assert "node here: 2 at once and the search's own processes, 900 MB, take up to 3.1 GB; it has 3.0 GB: TOO LITTLE" in text
+    assert "node there: 2 at once take up to 2.2 GB; it has 3.0 GB\n" in text
+
+
 def test_without_a_price_there_is_no_cost_and_without_rungs_no_table_of_them(plan: Plan) -> None:
     bare = replace(plan, price=None, cost=None, rungs=(), workers=tuple(replace(row, cost=None) for row in plan.workers))
     assert "cost " not in plain(bare) and "Rungs" not in plain(bare)

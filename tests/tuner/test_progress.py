@@ -1,5 +1,6 @@
 import dataclasses
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from trainables.config import TrialConfig
 from tuner.progress import Progress, Tally, describe_event
-from tuner.records import TrialRecord, rank
+from tuner.records import Confirms, TrialRecord, rank
 from tuner.rungs import rung_reports
 
 METRICS = {"sst_accuracy": 0.41, "qqp_accuracy": 0.72, "sts_pearson": 0.5, "examples_per_second": 123.4, "train_seconds": 1.0}
@@ -61,6 +62,19 @@ def test_examples_are_counted_once_from_report_to_report() -> None:
     assert [r.number for r in numbers.running] == [0, 3]
     numbers.note("report", record(3, scores=(0.1, 0.2)))  # taken up after its first report, which another driver saw
     assert numbers.examples_done == 400
+
+
+def test_no_rung_is_expected_to_stop_what_confirms_or_is_audited() -> None:
+    expected = 100 * (1 + 2 / 3 + 6 / 9)  # of a trial that rungs may stop
+    assert tally(num_trials=15, num_to_confirm=3).examples_to_come() == pytest.approx(12 * expected + 3 * 900)
+    numbers = tally(num_trials=1 + 3, num_to_confirm=3)
+    numbers.note("report", replace(record(0, scores=(0.5,)), audited=1))
+    assert numbers.examples_to_come() == pytest.approx(800 + 3 * 900)
+    numbers.note("confirm", replace(record(1), confirms=Confirms(None, 0)))
+    numbers.note("report", replace(record(1, scores=(0.5,)), confirms=Confirms(None, 0)))
+    assert numbers.examples_to_come() == pytest.approx(800 + 800 + 2 * 900)
+    numbers.note("end", replace(record(1, "complete", (0.5,) * 9), confirms=Confirms(None, 0)))
+    assert numbers.examples_to_come() == pytest.approx(800 + 2 * 900)
 
 
 def test_the_best_is_a_complete_trial_where_there_is_one() -> None:

@@ -37,6 +37,16 @@ def test_each_driver_is_noted_whatever_ends_it(ledger: Ledger) -> None:
     assert 0 <= (seconds_at_work(ledger.header, []) or -1) < 60
 
 
+def test_a_driver_at_work_may_say_so_meanwhile(ledger: Ledger) -> None:
+    with noted(ledger) as extend:
+        assert seconds_at_work(ledger.header, [record(0, 1, 10)]) == 0
+        extend()
+        [[start, meanwhile]] = ledger.header[DRIVERS]
+        assert start <= meanwhile
+    [[same, end]] = ledger.header[DRIVERS]
+    assert same == start and end >= meanwhile
+
+
 def test_stretches_are_summed_and_an_older_ledger_tells_none() -> None:
     assert seconds_at_work({}, []) is None
     assert seconds_at_work({DRIVERS: [[at(0), at(5)], [at(60), at(62)]]}, []) == 7 * 60

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.tuner.confirmed_search import confirmed_search, found_of
-from tests.tuner.mirrored_search import Search, export, finished
+from tests.tuner.mirrored_search import BASE, Search, export, finished
 from trainables.config import TrialConfig
 from trainables.paths import read_yaml
 from tuner import tracking
@@ -208,6 +208,17 @@ def test_the_parents_curve_is_the_best_of_the_complete_trials(tmp_path: Path) ->
         search.ledger.tell(number, ending)  # type: ignore[arg-type]
     curve = search.wanted()[None].points
     assert [(p.step, p.metrics["best_score"]) for p in curve] == [(2, 0.59), (3, 0.59), (4, 0.61)]
+
+
+def test_a_row_that_teaches_one_task_is_not_the_best_of_the_parents_curve(tmp_path: Path) -> None:
+    search = Search(tmp_path / "s", "s")
+    search.ask(base=BASE.override({"phases": [{"tasks": ["sst"]}]}))
+    search.ask()
+    assert [record.trains_every_task for record in search.ledger.records()] == [False, True]
+    for number, report in ((0, 9), (1, 1)):
+        search.report(number, report)
+        search.ledger.tell(number, "complete")
+    assert [(p.step, p.metrics["best_score"]) for p in search.wanted()[None].points] == [(2, 0.51)]
 
 
 def test_what_is_missing_is_counted(done: Search) -> None:
