@@ -22,14 +22,27 @@ _CS224N_TEXTS = (
 _OTHER_TEXTS = "What it does with texts that in language, kind or length are unlike its training rows was not measured."
 
 
-def errors_on_dev(tasks: TaskSet, figures: Mapping[str, Any]) -> list[str]:
+def searched_part(config: TrialConfig) -> str:
+    """What the reports of a trial are scored on."""
+    share = config.data.confirm_share
+    return f"search part, {100 * (1 - share):.0f} % of dev" if share else "dev"
+
+
+def kept_part(config: TrialConfig) -> str:
+    """What the search looks at to confirm its best, and never before."""
+    return f"kept part, {100 * config.data.confirm_share:.0f} % of dev"
+
+
+def errors_on_dev(tasks: TaskSet, figures: Mapping[str, Any], *, has_kept_part: bool = False) -> list[str]:
     """A table for each task.
 
     Args:
         tasks: of the model.
         figures: as `tuner.dev_figures.dev_figures` makes them.
+        has_kept_part: part of dev was kept for the confirmation.
     """
-    lines = ["## What it gets right and wrong on dev", f"All of dev: score {figures['score']:.4f}."]
+    both = ", search part and kept part together" if has_kept_part else ""
+    lines = ["## What it gets right and wrong on dev", f"All of dev{both}: score {figures['score']:.4f}."]
     for task in tasks.tasks:
         of_task = figures["tasks"][task.name]
         lines += ["", f"**{task.title}**, {of_task['rows']} rows, {task.metric} {of_task[task.metric]:.4f}", ""]
@@ -68,7 +81,8 @@ def about_data(
     data, read = config.data, {split for by_split in rows.values() for split in by_split}
     splits = ["train", "dev", *sorted(read - {"train", "dev", "test"}), "test"]
     lines = ["## Data", f"`{data.source}`; {num_left_out} rows with an empty cell are left out.", ""]
-    lines += [f"| rows | {' | '.join(splits)} |", "|---|" + "---|" * len(splits)]
+    titles = {"dev": "dev, search part", "confirm": "dev, kept part"} if "confirm" in read else {}
+    lines += [f"| rows | {' | '.join(titles.get(split, split) for split in splits)} |", "|---|" + "---|" * len(splits)]
     lines += [
         f"| {task.title} | {' | '.join(str(rows[task.name].get(split, 'none')) for split in splits)} |"
         for task in config.tasks.tasks
@@ -83,16 +97,26 @@ def about_data(
     return [*lines, *(f"- `{name}` {total}" for name, total in (hashes or {NOT_RECORDED: ""}).items()), ""]
 
 
-def limits(config: TrialConfig, *, has_full_budget: bool, is_chosen: bool) -> list[str]:
-    """What is to be known before it is used."""
+def limits(config: TrialConfig, *, has_full_budget: bool, is_chosen: bool, confirms: bool = False) -> list[str]:
+    """What is to be known before it is used.
+
+    Args:
+        config: of the trial.
+        has_full_budget: of training.
+        is_chosen: it was taken for its score, not by its number.
+        confirms: it trains a config again, which the search had chosen before.
+    """
     tasks, encoder = config.tasks, config.encoder.name
     trained = {name for phase in config.phases for name in phase.tasks}
     untrained = [task.title for task in tasks.tasks if task.name not in trained]
     scores = [task.title for task in tasks.tasks if task.target == "score"]
     chosen = ", and chose this one by it" if is_chosen else ""
+    looked = f"The search looked at {the(searched_part(config))} at each report of each trial{chosen}: the score there flatters."
+    confirmed = (
+        f"The {kept_part(config)}, is looked at to choose among the configs that were trained again, and for nothing else."
+    )
     found = [
-        f"The search looked at dev at each report of each trial{chosen}: the score there flatters. "
-        "Test was predicted, never scored.",
+        f"{confirmed if confirms else looked} Test was predicted, never scored.",
         _CS224N_TEXTS if tasks == CS224N else _OTHER_TEXTS,
         f"A sequence is cut at {config.data.max_tokens} word pieces.",
         "Its probabilities were not calibrated.",
@@ -102,6 +126,11 @@ def limits(config: TrialConfig, *, has_full_budget: bool, is_chosen: bool) -> li
         *([QUORA_NOTE] if encoder == PACKAGED_ENCODER and "qqp" in tasks.names else []),
     ]
     return ["## Limits", *(f"- {line}" for line in found), ""]
+
+
+def the(part: str) -> str:
+    """A part of dev in the middle of a sentence."""
+    return "dev" if part == "dev" else f"the {part},"
 
 
 def about_lineage(lineage: Mapping[str, Any], *, seed: object, encoder: str, encoder_sha256: object) -> list[str]:

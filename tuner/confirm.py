@@ -17,7 +17,7 @@ from trainables.config import TrialConfig
 from trainables.outcomes import Outcome
 from trainables.tasks import TaskSet
 from tuner.claim import Estimate, Repeats, estimates
-from tuner.records import Confirms, TrialRecord, rank, searched
+from tuner.records import Confirms, TrialRecord, config_in_words, rank, searched
 from tuner.settings import SearchSettings
 
 NOT_CONFIRMED = "not confirmed"
@@ -163,6 +163,12 @@ class Confirmed:
         return "the reference" if self.trial is None else f"trial {self.trial}"
 
     @property
+    def in_words(self) -> str:
+        """The mean with its interval."""
+        mean, low, high = self.estimate.mean, self.estimate.low, self.estimate.high
+        return f"{mean:.4f} in the mean of {len(self.trainings)} trainings (95 % interval {low:.4f} to {high:.4f})"
+
+    @property
     def shrinkage(self) -> float | None:
         """What of the score that it was chosen by did not come back."""
         return None if self.score_search is None else self.score_search - self.estimate.mean
@@ -188,6 +194,24 @@ class Confirmation:
     def winner(self) -> Confirmed | None:
         """The config with the best mean; None where nothing is confirmed."""
         return self.configs[0] if self.configs else None
+
+    def config_of(self, number: int) -> Confirmed | None:
+        """The config that a trial is a training of; None of a trial of the search, and where its config is not confirmed."""
+        return next((config for config in self.configs if number in config.trainings), None)
+
+    def said_of(self, record: TrialRecord) -> str:
+        """What may be said of the model of one trial, in one sentence: the claim is of the winner's trainings alone."""
+        config = self.config_of(record.number)
+        if self.winner is None or config is self.winner:
+            return self.claim
+        if config is not None:
+            return f"not the winner: {config_in_words(config.trial)}, {config.in_words} on rows that the search had not seen"
+        if record.confirms is not None:
+            return f"{NOT_CONFIRMED}: not all trainings of {config_in_words(record.confirms.trial)} ended well"
+        if (of_config := next((config for config in self.configs if config.trial == record.number), None)) is None:
+            return f"{NOT_CONFIRMED}: trial {record.number} is not among those that were"
+        numbers = ", ".join(map(str, of_config.trainings))
+        return f"{NOT_CONFIRMED} itself: its config was trained again as trials {numbers}, {of_config.in_words}"
 
     @property
     def claim(self) -> str:

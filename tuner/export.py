@@ -7,14 +7,15 @@ best/
 config.yaml              trains it again: python -m trainables.train --config best/config.yaml
 encoder/                 transformers.AutoModel.from_pretrained reads it
 heads.safetensors        the three heads
-metrics.json             scores, curve, cost; `dev`: what it gets right and wrong; `interval`, `claim`: where it was confirmed
+metrics.json             scores, curve, cost; `dev`: what it gets right and wrong; `claim`: what may be said of it; where its
+                         config was confirmed: `interval` of the mean of its trainings, and in `interval_of` which they are
 lineage.json             code, packages, machine, data hashes, seeds
 predictions/             the six CS224N prediction files (test files where there are test rows)
 README.md                the model card
 reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
 
-Exit codes: 0 done; 1 `--verify`: the score is another one; 2 a mistake in what was asked for; 3 `--verify`: the data changed;
-130 interrupted.
+Exit codes: 0 done; 1 `--verify`: another score, and outside the interval; 2 a mistake in what was asked for; 3 `--verify`: the
+data changed; 130 interrupted.
 """
 
 import itertools
@@ -43,7 +44,7 @@ from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder, verification
 from tuner.choosing import ExportError, choose, in_order_of_choice, storage_of, weights_of
-from tuner.confirm import Confirmation, confirmation_of
+from tuner.confirm import Confirmed, confirmation_of
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures, worst_errors
 from tuner.ensemble import export_ensemble, table
@@ -123,22 +124,14 @@ def export_best(
         shutil.copytree(source, aside)
         for name in (MANIFEST, METRICS):
             (aside / name).unlink(missing_ok=True)
-        interval, claim = _confirmed(confirmed, record)
-        findings = replace(_predict_and_check(aside, record), interval=interval, claim=claim)
+        of_config, claim = confirmed.config_of(record.number), confirmed.said_of(record)
+        findings = replace(_predict_and_check(aside, record), confirmed=of_config, claim=claim)
         search_folder.write_json(aside / METRICS, _metrics(record, findings))
         search_folder.write_json(aside / LINEAGE, _lineage(header, record))
         card = model_card(header, record, chosen=trial is None, findings=findings)
         (aside / "README.md").write_text(visible_lines(card), encoding="utf-8")
         _write_script(aside / SCRIPT, header, record)
     return target, record
-
-
-def _confirmed(confirmation: Confirmation, record: TrialRecord) -> tuple[tuple[float, float] | None, str]:
-    """95 % interval of the mean of the trainings that a trial is one of, and what may be said of the winner."""
-    for config in confirmation.configs:
-        if record.number in config.trainings:
-            return (config.estimate.low, config.estimate.high), confirmation.claim
-    return None, ""
 
 
 def import_libraries() -> None:
@@ -193,17 +186,25 @@ def _write_script(file: Path, header: dict[str, Any], record: TrialRecord) -> No
 
 
 def _metrics(record: TrialRecord, findings: Findings) -> dict[str, Any]:
-    confirmed = {} if findings.interval is None else {"interval": list(findings.interval), "claim": findings.claim}
     return {
         "trial": record.number,
         "state": record.state,
         "best_report": record.best_report,
         "dev": findings.dev,
-        **confirmed,
+        **_confirmed(findings.confirmed),
+        "claim": findings.claim,
         "train_seconds": record.train_seconds,
         "budget_used": record.budget_used,
         "reports": list(record.reports),
     }
+
+
+def _confirmed(config: Confirmed | None) -> dict[str, Any]:
+    """The interval, and what it is of: the mean of a config's trainings."""
+    if config is None:
+        return {}
+    of = {"trial": config.trial, "trainings": list(config.trainings), "mean": config.estimate.mean}
+    return {"interval": [config.estimate.low, config.estimate.high], "interval_of": of}
 
 
 def _lineage(header: dict[str, Any], record: TrialRecord) -> dict[str, Any]:
@@ -319,7 +320,7 @@ def _verify(folder: Path, data: str | None) -> int:
         interrupts.check()
         found = train_again(recorded, say=lambda line: typer.echo(visible(line)))
     typer.echo(visible_lines("\n".join(found.lines())))
-    return 0 if found.is_confirmed else EXIT_OTHER_SCORE
+    return 0 if found.is_verified else EXIT_OTHER_SCORE
 
 
 def _export_ensemble(folders: list[Path], how: str, data: str | None, out: Path | None) -> str:

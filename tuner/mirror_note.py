@@ -11,7 +11,7 @@ from typing import Any
 from reports.leaderboard import RANKING, Leaderboard, build_leaderboard, full_budget_examples, markdown
 from trainables.config import tasks_of
 from tuner.console import visible
-from tuner.records import TrialRecord, searched, standing
+from tuner.records import TrialRecord, config_in_words, searched, standing
 from tuner.search_folder import BEST, SETTINGS_FILE
 from tuner.settings import SearchSettings
 
@@ -21,11 +21,21 @@ _MAX_NOTE = 8000
 """Characters that MLflow takes as the value of a tag."""
 _ROWS = (10, 5, 3, 1)
 """How many of the best trials are shown: the first number whose note is short enough."""
-_ASKED_FOR = ("searcher", "trials", "seed", "early_stopping", "reduction_factor", "confirm", "confirm_seeds", "cpus_per_trial")
-_ASKED_FOR_A_STUDY = ("study", "rows", "seeds", "seed", "cpus_per_trial")
+NO_SAY = ("space", "keep_models", "ledger", "storage", "tracking_uri", "register_as")
+"""Settings that the command of a search does without: the space stands in its file, the others say where things are kept."""
+_OF_A_SPACE = ("searcher", "trials", "early_stopping", "reduction_factor", "audit_share", "confirm", "confirm_seeds")
+_OF_A_STUDY = ("study", "rows", "seeds")
 
 
-def note(header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path, *, over: bool, claim: str = "") -> str:
+def note(
+    header: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    folder: Path,
+    *,
+    over: bool,
+    claim: str = "",
+    winner: TrialRecord | None = None,
+) -> str:
     """The description of a search; the same from the same ledger, and at most as long as MLflow takes it.
 
     While the search goes on it changes only with a trial that ends, so that it need not be sent with every report.
@@ -36,10 +46,15 @@ def note(header: Mapping[str, Any], records: Sequence[TrialRecord], folder: Path
         folder: of the search.
         over: no driver is at work any more.
         claim: what is claimed of the winner, as a sentence; empty: it was not confirmed.
+        winner: the trial whose model is exported; named once the search is over.
     """
     shown = [record for record in searched(records) if over or record.ended is not None]
     board = _board(header, shown)
-    begin = [_found(board, len(shown)), f"Claim: {visible(claim) or NOT_CONFIRMED}", _asked_for(header, shown)]
+    begin = [
+        _found(board, len(shown), winner if over else None),
+        f"Claim: {visible(claim) or NOT_CONFIRMED}",
+        _asked_for(header, shown),
+    ]
     end = _again(header, folder, over=over)
     tables = [[markdown(replace(board, rows=board.rows[:num])), RANKING] for num in _ROWS if board.rows]
     texts = ("\n\n".join([*begin, *table, end]) for table in [*tables, []])
@@ -52,12 +67,19 @@ def _board(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> Leaderb
     return build_leaderboard(best, full_budget_examples(header, records), tasks_of(header.get("base") or {}))
 
 
-def _found(board: Leaderboard, num_trials: int) -> str:
+def _found(board: Leaderboard, num_trials: int, winner: TrialRecord | None) -> str:
     best = board.rows[0] if board.rows and board.rows[0].rank == 1 else None
     if best is None:
         return "No trial has a score yet."
     so_far = "" if best.state == "complete" else ", without its full budget"
-    return f"Best of {num_trials} trials: **trial {best.trial}, score {best.score:.4f}**{so_far}."
+    found = f"Best search score of {num_trials} trials: **trial {best.trial}, score {best.score:.4f}**{so_far}"
+    return f"{found}; {_winner(winner)}." if winner is not None else f"{found}."
+
+
+def _winner(winner: TrialRecord) -> str:
+    again = winner.confirms
+    what = f", {config_in_words(again.trial)} trained again with the new seed {again.repeat + 1}" if again is not None else ""
+    return f"winner: **trial {winner.number}**{what}"
 
 
 def _asked_for(header: Mapping[str, Any], records: Sequence[TrialRecord]) -> str:
@@ -94,11 +116,12 @@ def _search_command(header: Mapping[str, Any]) -> str:
     settings, file = header.get("settings") or {}, f'"$DIR"/{SETTINGS_FILE}'
     of_study = bool(settings.get("study"))
     options = [f"--config {file}"] if of_study else [f"--space {file}", f"--config {file}"]
-    for key in _ASKED_FOR_A_STUDY if of_study else _ASKED_FOR:
+    for key, setting in SearchSettings.model_fields.items():
         value = settings.get(key)
-        if value not in (None, "", []) and value != SearchSettings.model_fields[key].default:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            options.append(f"--{key.replace('_', '-')} {quote(visible(text))}")
+        if key in (*NO_SAY, *(_OF_A_SPACE if of_study else _OF_A_STUDY)) or value in (None, "", [], setting.default):
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else f"{value}{'s' * key.endswith('_seconds')}"
+        options.append(f"--{key.removesuffix('_seconds').replace('_', '-')} {quote(visible(text))}")
     by_hand = (header.get("space") or {}).get("by_hand") or {}
     options += [f"--set {quote(visible(f'{path}={json.dumps(value)}'))}" for path, value in by_hand.items()]
     return " ".join(["python -m tuner.search", *options])

@@ -89,6 +89,7 @@ def wanted_runs(
     over: bool,
     settled: Collection[int] = (),
     claim: str = "",
+    winner: TrialRecord | None = None,
 ) -> dict[int | None, WantedRun]:
     """The parent run and the children of a search, as the ledger has them now.
 
@@ -99,12 +100,16 @@ def wanted_runs(
         over: no driver is at work any more: then the parent ends, too.
         settled: trials that have ended and are known to be shown whole: they are left out.
         claim: what is claimed of the winner, as a sentence; empty: it was not confirmed.
+        winner: the trial whose model is exported, or would be; None: the one with the best score.
     """
+    winner = winner or next(iter(rank(records)), None)
     common = _common_tags(header, folder)
     shown = (record for record in records if record.config and record.number not in settled)
     children: dict[int | None, WantedRun] = {record.number: _child(record, common, folder) for record in shown}
-    description = note(header, records, folder, over=over, claim=claim)
-    runs: dict[int | None, WantedRun] = {None: _parent(header, records, {**common, NOTE_TAG: description}, folder, over=over)}
+    description = note(header, records, folder, over=over, claim=claim, winner=winner)
+    own = {**common, **_winner_tags(winner), NOTE_TAG: description}
+    parent = _parent(header, records, own, folder, over=over, winner=winner)
+    runs: dict[int | None, WantedRun] = {None: parent}
     return runs | children
 
 
@@ -149,13 +154,17 @@ def _confirmed_by(record: TrialRecord) -> str:
 
 
 def _parent(
-    header: Mapping[str, Any], records: Sequence[TrialRecord], common: Mapping[str, str], folder: Path, *, over: bool
+    header: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    common: Mapping[str, str],
+    folder: Path,
+    *,
+    over: bool,
+    winner: TrialRecord | None,
 ) -> WantedRun:
-    best = next(iter(rank(records)), None)
     ended = header.get("ended")
     state = (ended or "interrupted") if over else "running"
-    tags = {"tritune.state": state, **_best_tags(best)}
-    artifacts = _parent_artifacts(folder, best) if over else ()
+    artifacts = _parent_artifacts(folder, winner) if over else ()
     started = [_milliseconds(record.started) for record in records if record.started]
     return WantedRun(
         trial=None,
@@ -163,7 +172,7 @@ def _parent(
         status="RUNNING" if not over else "FINISHED" if ended == "complete" else "KILLED",
         start_ms=min(started, default=0),
         end_ms=max((_milliseconds(record.ended) for record in records), default=0) or max(started, default=0),
-        tags={**common, **tags, **_lineage_tags(header)},
+        tags={**common, "tritune.state": state, **_lineage_tags(header)},
         params=_params(_flat(header.get("settings") or {})),
         points=_best_so_far(records),
         artifacts=artifacts,
@@ -201,13 +210,13 @@ def _best_so_far(records: Sequence[TrialRecord]) -> tuple[Point, ...]:
     return tuple(out)
 
 
-def _parent_artifacts(folder: Path, best: TrialRecord | None) -> tuple[Artifact, ...]:
-    """Settings, report, and of the best: config, metrics, model card, predictions, log; no weights."""
+def _parent_artifacts(folder: Path, winner: TrialRecord | None) -> tuple[Artifact, ...]:
+    """Settings, report, and of the winner: config, metrics, model card, predictions, log; no weights."""
     exported = [path for pattern in ("*.yaml", "*.json", "*.md", "predictions/*") for path in (folder / BEST).glob(pattern)]
     paths = {name: folder / name for name in (SETTINGS_FILE, REPORT_FILE)}
     paths |= {f"{BEST}/{path.relative_to(folder / BEST).as_posix()}": path for path in exported}
-    if best is not None:
-        paths[f"{BEST}/log.txt"] = trial_folder(folder, best.number) / "log.txt"
+    if winner is not None:
+        paths[f"{BEST}/log.txt"] = trial_folder(folder, winner.number) / "log.txt"
     return tuple(Artifact(name, path) for name, path in sorted(paths.items()) if path.is_file())
 
 
@@ -240,8 +249,10 @@ def _lineage_tags(header: Mapping[str, Any]) -> dict[str, str]:
     return {f"tritune.{k}": _text(lineage[k])[:_MAX_TAG] for k in ("python", "packages", "hardware") if k in lineage}
 
 
-def _best_tags(best: TrialRecord | None) -> dict[str, str]:
-    return {"tritune.best_trial": str(best.number), "tritune.best_config": _text(best.assignment)[:_MAX_TAG]} if best else {}
+def _winner_tags(winner: TrialRecord | None) -> dict[str, str]:
+    if winner is None:
+        return {}
+    return {"tritune.best_trial": str(winner.number), "tritune.best_config": _text(winner.assignment)[:_MAX_TAG]}
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The cards that go with an export and with an ensemble of exports."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,15 +8,21 @@ from typing import Any
 from trainables.config import TrialConfig
 from trainables.config_parts import PACKAGED_ENCODER
 from trainables.tasks import CS224N, TaskSet
-from tuner.card_parts import QUORA_NOTE, about_data, about_lineage, errors_on_dev, limits
-from tuner.records import TrialRecord
+from tuner.card_parts import QUORA_NOTE, about_data, about_lineage, errors_on_dev, kept_part, limits, searched_part
+from tuner.confirm import NOT_CONFIRMED, Confirmed
+from tuner.records import TrialRecord, config_in_words
 
 _TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")
+_TAKEN = (
+    "Among the trainings of this config it was taken for its score on the search part; the kept part had a say in the config "
+    "alone."
+)
 _CHOSEN = "The score was looked at to choose this model among all trials of the search, and is therefore on the lucky side."
 _ASKED_FOR = (
     "This trial was asked for by its number, whatever the search's other trials score. Its score is on rows that the search "
     "looked at."
 )
+_ASKED_FOR_AGAIN = "This trial was asked for by its number, whatever the search's other trials score."
 _NOT_CONFIRMED = "**Not confirmed** on rows or seeds that the search has not seen."
 
 
@@ -27,14 +34,14 @@ class Findings:
         dev: its figures (`tuner.dev_figures.dev_figures`).
         rows: task -> split -> rows.
         num_left_out: rows with an empty cell.
-        interval: 95 % interval of its score where it was confirmed; None: it was not.
-        claim: what may be said of it then, in a sentence.
+        confirmed: its config, which it trained again; None: it did not, or that is not confirmed.
+        claim: what may be said of it, in a sentence.
     """
 
     dev: Mapping[str, Any] | None = None
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     num_left_out: int = 0
-    interval: tuple[float, float] | None = None
+    confirmed: Confirmed | None = None
     claim: str = ""
 
 
@@ -50,13 +57,11 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
         chosen: it was taken for its score, not by its number.
         findings: of the model.
     """
-    report = record.best_report or {}
     encoder = record.config["encoder"]["name"]
     config = TrialConfig.parse(record.config)
     tasks = config.tasks
     formula = "leaderboard formula" if tasks == CS224N else tasks.formula
-    scores = [(f"score ({formula})", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in tasks.tasks)]
-    interval = findings.interval
+    rows = [(f"score ({formula})", "score"), *((f"{t.title}, {t.metric}", t.metric_key) for t in tasks.tasks)]
     return "\n".join(
         [
             "---",
@@ -68,22 +73,24 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
             "",
             *_warning(record),
             f"Trial {record.number} ({_STATES.get(record.state, record.state)}) of the search `{header.get('name')}`, "
-            f"encoder `{encoder}`, data `{record.config['data']['source']}`.",
+            f"{_trained_again(record)}encoder `{encoder}`, data `{record.config['data']['source']}`.",
             "",
-            "| on dev | |",
-            "|---|---|",
-            *(f"| {title} | {report.get(key, float('nan')):.4f} |" for title, key in scores),
-            f"| 95 % interval of the score | {_in_words(interval) if interval else 'not confirmed'} |",
+            *_scores(rows, record.best_report or {}, config),
+            *(
+                _confirmed(findings.confirmed, config)
+                if findings.confirmed
+                else [f"| 95 % interval of the score | {NOT_CONFIRMED} |"]
+            ),
             "",
-            f"{_CHOSEN if chosen else _ASKED_FOR} {_confirmed(interval, findings.claim) if interval else _NOT_CONFIRMED}",
+            f"{_how_chosen(record, chosen)} {_said(findings.claim)}",
             "",
             *_use(tasks),
-            *(errors_on_dev(tasks, findings.dev) if findings.dev else []),
-            *limits(config, has_full_budget=record.state == "complete", is_chosen=chosen),
+            *(errors_on_dev(tasks, findings.dev, has_kept_part=config.data.confirm_share > 0) if findings.dev else []),
+            *limits(config, has_full_budget=record.state == "complete", is_chosen=chosen, confirms=record.confirms is not None),
             "## How it was made",
             f"{_examples(record)} training examples, {record.train_seconds:.0f} s of training. What the search chose:",
             "",
-            *(f"- `{path}` = {value}" for path, value in record.assignment.items()),
+            *_choice(record),
             "",
             "`config.yaml` holds everything, `lineage.json` the code, packages, machine, data hashes and seeds, "
             "`metrics.json` the curve.",
@@ -96,13 +103,58 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
     )
 
 
-def _in_words(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.4f} to {high:.4f}"
+def _trained_again(record: TrialRecord) -> str:
+    if record.confirms is None:
+        return ""
+    seed = f"seed {record.config['seed']}, number {record.confirms.repeat + 1} of the new ones"
+    return f"which trains {config_in_words(record.confirms.trial)} again ({seed}), "
 
 
-def _confirmed(interval: tuple[float, float], claim: str) -> str:
-    return f"Confirmed: 95 % interval of the score {_in_words(interval)}. {claim}".rstrip()
+def _scores(rows: Sequence[tuple[str, str]], report: Mapping[str, Any], config: TrialConfig) -> list[str]:
+    """What this training scores: on the rows that the search looks at and, where it confirms, on those that were kept."""
+    kept = report.get("confirm")
+    parts = [(searched_part(config), report), *([(kept_part(config), kept)] if kept else [])]
+    return [
+        f"| this training, on: | {' | '.join(part for part, _ in parts)} |",
+        "|---|" + "---|" * len(parts),
+        *(f"| {title} | {' | '.join(f'{part.get(key, math.nan):.4f}' for _, part in parts)} |" for title, key in rows),
+    ]
+
+
+def _confirmed(found: Confirmed, config: TrialConfig) -> list[str]:
+    """What all trainings of its config come to."""
+    estimate, numbers = found.estimate, ", ".join(map(str, found.trainings))
+    lines = [
+        "",
+        f"| {config_in_words(found.trial)}, trained again as trials {numbers} | {kept_part(config)} |",
+        "|---|---|",
+        f"| mean score of {len(found.trainings)} trainings | {estimate.mean:.4f} |",
+        f"| 95 % interval of that mean | {estimate.low:.4f} to {estimate.high:.4f} |",
+    ]
+    if found.shrinkage is not None:
+        by = f"{found.score_search:.4f} of trial {found.trial}, {searched_part(config)}"
+        lines.append(f"| shrinkage from the score that it was chosen by ({by}) | {found.shrinkage:.4f} |")
+    return lines
+
+
+def _how_chosen(record: TrialRecord, chosen: bool) -> str:
+    if record.confirms is not None:
+        return _TAKEN if chosen else _ASKED_FOR_AGAIN
+    return _CHOSEN if chosen else _ASKED_FOR
+
+
+def _said(claim: str) -> str:
+    """The claim as a sentence; in bold that there is none."""
+    if not claim or claim == NOT_CONFIRMED:
+        return _NOT_CONFIRMED
+    sentence = f"{claim[0].upper()}{claim[1:]}."
+    return f"**Not confirmed**{sentence[len(NOT_CONFIRMED) :]}" if claim.startswith(NOT_CONFIRMED) else f"**{sentence}**"
+
+
+def _choice(record: TrialRecord) -> list[str]:
+    if record.confirms is not None and record.confirms.trial is None:
+        return ["- nothing: the reference config itself, which every trial starts from"]
+    return [f"- `{path}` = {value}" for path, value in record.assignment.items()] or ["- nothing"]
 
 
 def _use(tasks: TaskSet) -> list[str]:
@@ -140,7 +192,8 @@ def _warning(record: TrialRecord) -> list[str]:
         return []
     report = record.best_report or {}
     share, full = report.get("dev_share", 1.0), record.config.get("budget_examples")
-    part = f", and scored on {share:.0%} of dev" if share < 1 else ""
+    dev = "the search part of dev" if record.config["data"].get("confirm_share") else "dev"
+    part = f", and scored on {share:.0%} of {dev}" if share < 1 else ""
     return [
         f"**Not fully trained**: the model after {report.get('examples', record.budget_used)} of {full} examples{part}. "
         "No trial of the search had its full budget when this was exported. `config.yaml` trains the full budget, and gives "

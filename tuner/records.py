@@ -94,6 +94,11 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
+def config_in_words(trial: int | None) -> str:
+    """What a person calls the config of a trial of the search; None: the one that all start from."""
+    return "the reference config" if trial is None else f"trial {trial}'s config"
+
+
 def judged_score(report: Report) -> float:
     """The score that an interval is of: on the rows that were kept, where there is one, else on those that are searched by."""
     return float((report.get("confirm") or report)["score"])

@@ -23,6 +23,7 @@ _CROWNED_TAG = "tritune.champion"
 """On a version that has been made the champion: whoever was made it later stays it when a mirror looks again."""
 _SUFFIXES = frozenset({".safetensors", ".json", ".yaml", ".md", ".csv", ".txt", ".sh"})
 _MODEL_TYPE = "multitask-bert"
+_MAX_CLAIM = 1000
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
 
@@ -36,7 +37,7 @@ class Winner:
         search: id of the search.
         trial: number of the trial in it.
         score: of its best report.
-        claim: what is claimed of it, as a sentence; empty: it was not confirmed.
+        claim: what may be said of it, as its export has it; empty: it was not confirmed.
     """
 
     name: str
@@ -69,9 +70,7 @@ class Registered:
         return visible(f"registered as {self.name}, version {self.version}{'' if self.is_new else ' (it was there)'}")
 
 
-def winner_of(
-    folder: Path, header: Mapping[str, Any], export: Path, name: str, *, trial: int | None = None, claim: str = ""
-) -> Winner:
+def winner_of(folder: Path, header: Mapping[str, Any], export: Path, name: str, *, trial: int | None = None) -> Winner:
     """The model in the folder of an export.
 
     Args:
@@ -80,7 +79,6 @@ def winner_of(
         export: the folder.
         name: of the registered model.
         trial: that it must be of; None: any.
-        claim: what is claimed of it.
 
     Raises:
         ConfigError: no such export, one of another search or trial, files in it that are none of an export's; the name.
@@ -89,6 +87,7 @@ def winner_of(
     try:
         lineage, metrics = read_json(export / "lineage.json"), read_json(export / "metrics.json")
         there, number, score = lineage["search"], int(lineage["trial"]), float(metrics["best_report"]["score"])
+        claim = str(metrics.get("claim", ""))[:_MAX_CLAIM]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError([f"{export}: no export that can be registered: {type(error).__name__}: {error}"]) from None
     problems = []

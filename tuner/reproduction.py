@@ -11,7 +11,7 @@ from trainables.config import TrialConfig
 from trainables.config_parts import HUB_SOURCE, SAMPLE_SOURCE
 from trainables.data.more_rows import lies_beside, names_beside
 from trainables.data.reading import SPLIT_FILES
-from tuner.card_parts import code_in_words, machine_in_words, packages_in_words
+from tuner.card_parts import code_in_words, kept_part, machine_in_words, packages_in_words, searched_part, the
 from tuner.console import visible
 from tuner.records import TrialRecord
 
@@ -55,8 +55,10 @@ def _told(config: TrialConfig, record: TrialRecord) -> Iterator[str]:
     yield "It wants the environment of an installed tritune: `python` must be its own, or PYTHON=... must name it."
     yield ""
     share = report.get("dev_share", 1.0)
-    part = f" on {share:.0%} of dev" if share < 1 else " on dev"
-    yield f"Recorded: score {report.get('score')}{part}, at report {report.get('report')} of {config.num_reports}."
+    part = f"{share:.0%} of {the(searched_part(config))}" if share < 1 else the(searched_part(config))
+    kept = f", and {report['confirm']['score']} on {the(kept_part(config))}" if "confirm" in report else ""
+    recorded = f"score {report.get('score')} on {part.rstrip(',')}{kept.rstrip(',')}"
+    yield f"Recorded: {recorded}, at report {report.get('report')} of {config.num_reports}."
     if record.state != "complete":
         yield "The trial was not trained to its end: the last lines differ, that report's line is the one to look at."
     yield "The score is the same on the same machine, in fp32, with these packages; elsewhere its last digits may differ:"

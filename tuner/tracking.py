@@ -26,14 +26,17 @@ import typer
 
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
-from tuner.confirm import confirmation_of
+from tuner.choosing import in_order_of_choice
+from tuner.confirm import Confirmation, confirmation_of
 from tuner.console import visible_lines
+from tuner.handover import exported_trial
 from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
 from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
 from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
+from tuner.records import TrialRecord
 from tuner.registry import REGISTRATION, Registered, Winner, register, winner_of
 from tuner.search_folder import BEST, RUNS, check_links, is_live
 from tuner.settings import parse_tracking_uri, sqlite_url
@@ -228,8 +231,7 @@ def register_export(folder: Path, export: Path, name: str) -> str:
         Exit: MLflow failed, which was told; code 1.
     """
     ledger, uri = _open(folder, None)
-    header = ledger.header
-    winner = winner_of(folder, header, export, name, claim=confirmation_of(header, ledger.records()).claim)
+    winner = winner_of(folder, ledger.header, export, name)
     with _only_mirror(folder, wait_seconds=60):
         mirror = Mirror(uri)
         _send_all(mirror, ledger, folder)
@@ -264,8 +266,19 @@ def _read_ledger(ledger: Ledger, folder: Path, *, gone: bool, settled: Collectio
     header = ledger.header
     over = bool(header.get("ended")) or (gone and not is_live(folder))
     records = ledger.records(live=not over)
-    claim = confirmation_of(header, records).claim if over else ""
-    return wanted_runs(header, records, folder, over=over, settled=settled, claim=claim)
+    if not over:
+        return wanted_runs(header, records, folder, over=False, settled=settled)
+    confirmed = confirmation_of(header, records)
+    winner = _winner(folder, records, confirmed)
+    claim = confirmed.claim if winner is None else confirmed.said_of(winner)
+    return wanted_runs(header, records, folder, over=True, settled=settled, claim=claim, winner=winner)
+
+
+def _winner(folder: Path, records: list[TrialRecord], confirmed: Confirmation) -> TrialRecord | None:
+    """The trial whose model lies in `best/`; where none does, the one that would be exported first."""
+    there = exported_trial(folder / BEST)
+    exported = next((record for record in records if there == (record.number, record.score)), None)
+    return exported or next(iter(in_order_of_choice(records, confirmed)), None)
 
 
 def _send_all(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
@@ -285,8 +298,7 @@ def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
     header = ledger.header
     asked = header.get(REGISTRATION)
     if asked and header.get("ended"):
-        claim = confirmation_of(header, ledger.records()).claim
-        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"], claim=claim))
+        mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"]))
 
 
 def _connect(uri: str) -> tuple[Any, str]:

@@ -35,8 +35,9 @@ class Verification:
     Attributes:
         recorded: the score in the export's record.
         now: the same report's score; NaN where training diverged.
-        interval: 95 % interval in the record; None: there is none.
-        tolerance: how far the scores may lie apart where there is none.
+        interval: 95 % interval in the record, of the mean of the trainings of its config; None: there is none.
+        num_trainings: how many that are; None: the record does not say.
+        tolerance: how far the scores may lie apart to be the same.
         elsewhere: `what: recorded, here` for each thing in which the environment is another one and that last digits hang on.
     """
 
@@ -45,24 +46,34 @@ class Verification:
     interval: tuple[float, float] | None
     tolerance: float
     elsewhere: tuple[str, ...] = ()
+    num_trainings: int | None = None
 
     @property
-    def is_confirmed(self) -> bool:
-        """Whether the score lies inside the interval; without one, whether it is the recorded score."""
-        if self.interval is not None:
-            return self.interval[0] <= self.now <= self.interval[1]
+    def is_verified(self) -> bool:
+        """Whether it is the recorded score, which may itself lie outside the interval of a mean, or lies inside that."""
+        return self.is_same or self.is_inside
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it is the recorded score."""
         return abs(self.now - self.recorded) <= self.tolerance
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it lies inside the interval; False without one."""
+        return self.interval is not None and self.interval[0] <= self.now <= self.interval[1]
 
     def lines(self) -> list[str]:
         """For people."""
-        same = "the same" if abs(self.now - self.recorded) <= self.tolerance else f"{self.now - self.recorded:+.6f}"
+        same = "the same" if self.is_same else f"{self.now - self.recorded:+.6f}"
         told = [f"recorded score {self.recorded:.6f}", f"score now      {self.now:.6f}   ({same})"]
         if self.interval is None:
             told.append("interval       none: it was not confirmed")
         else:
             low, high = self.interval
-            inside = "inside" if self.is_confirmed else "OUTSIDE"
-            told.append(f"interval       {low:.6f} to {high:.6f}: the score lies {inside}")
+            of = f"the mean of {self.num_trainings or 'the'} trainings"
+            inside = "inside" if self.is_inside else "outside, as that of one training may" if self.is_same else "OUTSIDE"
+            told.append(f"interval       {low:.6f} to {high:.6f}, of {of}: the score lies {inside}")
         return told + [f"not as recorded: {line}" for line in self.elsewhere]
 
 
@@ -75,8 +86,9 @@ class Recorded:
         inputs: what it starts from, as it was.
         score: of the report that its model is of.
         report: the number of that report.
-        interval: 95 % interval of the score; None: there is none.
+        interval: 95 % interval of the mean of the trainings of its config; None: there is none.
         lineage: as it stands in the export.
+        num_trainings: that the interval is of; None: the record does not say.
     """
 
     folder: Path
@@ -85,6 +97,7 @@ class Recorded:
     report: int
     interval: tuple[float, float] | None
     lineage: Mapping[str, Any]
+    num_trainings: int | None = None
 
 
 def look_at(folder: Path, data: str | None = None) -> Recorded:
@@ -99,13 +112,13 @@ def look_at(folder: Path, data: str | None = None) -> Recorded:
         ConfigError: no whole export, or data or encoder that cannot be read.
     """
     folder, config = read_export(folder)
-    score, report, interval = _read_metrics(folder / METRICS)
+    score, report, interval, num_trainings = _read_metrics(folder / METRICS)
     lineage = _read_lineage(folder / LINEAGE)
     if report > config.num_reports:
         raise ConfigError([f"{folder / METRICS}: best_report.report <= {config.num_reports} must hold, but got {report}"])
     inputs = open_inputs(config if data is None else _with_source(config, data))
     check_unchanged(inputs, data_hashes=lineage.get("data_hashes"), encoder_sha256=lineage.get("encoder_sha256"))
-    return Recorded(folder, inputs, score, report, interval, lineage)
+    return Recorded(folder, inputs, score, report, interval, lineage, num_trainings)
 
 
 def import_libraries() -> None:
@@ -136,11 +149,12 @@ def train_again(recorded: Recorded, say: Callable[[str], object] = lambda _line:
         say(f"diverged: {error}")
         now = math.nan
     tolerance = TOLERANCES[trainer.config.precision]
-    return Verification(recorded.score, now, recorded.interval, tolerance, _elsewhere(recorded.lineage))
+    elsewhere = _elsewhere(recorded.lineage)
+    return Verification(recorded.score, now, recorded.interval, tolerance, elsewhere, recorded.num_trainings)
 
 
-def _read_metrics(file: Path) -> tuple[float, int, tuple[float, float] | None]:
-    """The recorded score, the number of its report, and the interval.
+def _read_metrics(file: Path) -> tuple[float, int, tuple[float, float] | None, int | None]:
+    """The recorded score, the number of its report, the interval, and of how many trainings that is.
 
     Raises:
         ConfigError: they do not stand there.
@@ -151,7 +165,11 @@ def _read_metrics(file: Path) -> tuple[float, int, tuple[float, float] | None]:
         raise ConfigError([f"{file}: best_report must hold a score and the number of its report"])
     if interval is not None and not (isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))):
         raise ConfigError([f"{file}: interval must be two numbers, but got {interval!r}"[:300]])
-    return judged_score(report), int(report["report"]), None if interval is None else (float(interval[0]), float(interval[1]))
+    of = tree.get("interval_of")
+    trainings = of.get("trainings") if isinstance(of, Mapping) else None
+    num_trainings = len(trainings) if isinstance(trainings, list) else None
+    low_high = None if interval is None else (float(interval[0]), float(interval[1]))
+    return judged_score(report), int(report["report"]), low_high, num_trainings
 
 
 def _read_lineage(file: Path) -> dict[str, Any]:

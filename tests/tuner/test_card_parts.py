@@ -62,7 +62,10 @@ def test_data_are_told_by_task_and_split_with_their_sums() -> None:
         f"- `a.csv` {'f' * 64}",
     ):
         assert part in text, part
+    parts = {name: {**by_split, "confirm": 7} for name, by_split in ROWS.items()}
+    assert "| rows | train | dev, search part | dev, kept part | test |" in about_data(config(), parts, 0, None)
     plain = "\n".join(about_data(config(), ROWS, 0, None))
+    assert "| rows | train | dev | test |" in plain
     assert "further" not in plain and "EDA" not in plain and "part of" not in plain and "not recorded" in plain
 
 
@@ -71,6 +74,14 @@ def test_data_are_told_by_task_and_split_with_their_sums() -> None:
     [
         ({}, {}, ["English alone", "cut at", "Quora duplicates", "outside the labels' range: STS", "by it"], ["full budget"]),
         ({"encoder__name": "tiny"}, {"is_chosen": False}, ["flatters"], ["Quora duplicates", "by it"]),
+        ({}, {}, ["looked at dev at each"], ["part"]),
+        ({"data__confirm_share": 0.25}, {}, ["looked at the search part, 75 % of dev, at each", "flatters"], ["kept part"]),
+        (
+            {"data__confirm_share": 0.25},
+            {"confirms": True},
+            ["- The kept part, 25 % of dev, is looked at to choose"],
+            ["flatters"],
+        ),
         ({}, {"has_full_budget": False}, ["did not have its full budget"], []),
         ({"phases": [{"tasks": ["sst"]}]}, {}, ["No example was trained of: Quora paraphrase, STS-B similarity."], []),
     ],

@@ -329,6 +329,19 @@ def test_what_is_said_of_the_winner(toy: Any, tmp_path: Path) -> None:
     assert Confirmation((reference, unclear)).claim.startswith("the search found nothing better: the reference config itself")
 
 
+def test_of_a_config_whose_training_failed_nothing_is_said(toy: Any, tmp_path: Path) -> None:
+    records = search(toy, tmp_path / "s")[0].records()
+    winner = confirmation(records, toy.settings(**CHANGES), toy.base, CS224N).winner
+    assert winner is not None
+    records[winner.trainings[1]] = replace(records[winner.trainings[1]], state="failed", reason="diverged")
+    found = confirmation(records, toy.settings(**CHANGES), toy.base, CS224N)
+    for number in winner.trainings:
+        assert found.said_of(records[number]) == f"not confirmed: not all trainings of {winner.name}'s config ended well"
+    others = [r for r in records[:5] if r.number not in {config.trial for config in found.configs}]
+    assert len(others) > 3
+    assert all(found.said_of(r) == f"not confirmed: trial {r.number} is not among those that were" for r in others)
+
+
 def test_seeds_of_other_searches_are_others(toy: Any, tmp_path: Path) -> None:
     records = search(toy, tmp_path / "s")[0].records()
     drawn = {

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.trained_search import small_data, train_search
 from trainables.checkpoints import write_checkpoint
 from trainables.config import TrialConfig
@@ -128,8 +129,57 @@ def test_an_interval_stands_in_its_record_and_on_its_card(search: Path, monkeypa
     assert export_best(search)[1] == record
     metrics, card = json.loads((best / "metrics.json").read_text()), (best / "README.md").read_text()
     assert (metrics["interval"], metrics["claim"]) == ([0.5, 0.625], confirmed.claim)
-    assert "| 95 % interval of the score | 0.5000 to 0.6250 |" in card
-    assert f"0.5000 to 0.6250. {confirmed.claim}" in card and "Not confirmed" not in card
+    assert metrics["interval_of"] == {"trial": 3, "trainings": [record.number], "mean": 0.6}
+    assert "| 95 % interval of that mean | 0.5000 to 0.6250 |" in card
+    assert f"**T{confirmed.claim[1:]}.**" in card and "not confirmed" not in card.lower()
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference, trial 0 and trial 1 were each trained again twice; trial 0 has won."""
+    return confirmed_search(tmp_path_factory.mktemp("runs") / "sure", {None: 0.5, 0: 0.95, 1: 0.7})
+
+
+def said_in(best: Path) -> tuple[str, list[int] | None]:
+    """The claim, and the trainings whose mean the interval is of."""
+    metrics = json.loads((best / "metrics.json").read_text())
+    assert ("interval" in metrics) == ("interval_of" in metrics)
+    card = (best / "README.md").read_text()
+    assert metrics["claim"].removeprefix("not confirmed")[1:] in card
+    return metrics["claim"], metrics.get("interval_of", {}).get("trainings")
+
+
+def test_the_winners_claim_is_put_on_its_trainings_alone(confirmed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(confirmed, tmp_path / "sure")
+    found, records = found_of(folder)
+    by_trial = {config.trial: config for config in found.configs}
+    for record in records:
+        claim, trainings = said_in(export_best(folder, trial=record.number)[0])
+        assert (claim == found.claim) == (record.number in by_trial[0].trainings)
+        if record.confirms is None:
+            assert claim.startswith("not confirmed itself: ") and trainings is None
+        else:
+            assert trainings == list(by_trial[record.confirms.trial].trainings)
+
+
+def test_where_the_winners_weights_are_damaged_the_next_config_does_not_get_its_claim(confirmed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(confirmed, tmp_path / "sure")
+    found, _ = found_of(folder)
+    assert found.winner is not None
+    for number in found.winner.trainings:
+        (search_folder.trial_folder(folder, number) / "best" / "metrics.json").write_bytes(b"")
+    best, record = export_best(folder)
+    assert record.number in found.configs[1].trainings
+    claim, trainings = said_in(best)
+    assert claim.startswith("not the winner: trial 1's config, ") and trainings == list(found.configs[1].trainings)
+
+
+def test_while_trainings_are_to_come_nothing_is_claimed(tmp_path: Path) -> None:
+    folder = confirmed_search(tmp_path / "open", {None: 0.5, 0: 0.95, 1: 0.7}, num_trainings=3)
+    for trial in (None, 2):
+        best, _ = export_best(folder, trial=trial)
+        assert said_in(best) == ("not confirmed: 3 trainings are still to come", None)
+    assert "| this training, on: | search part, 60 % of dev | kept part, 40 % of dev |" in (best / "README.md").read_text()
 
 
 def test_predict_says_of_dev_what_the_export_does(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

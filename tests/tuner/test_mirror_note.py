@@ -15,10 +15,11 @@ from tests.tuner.mirrored_search import Search, finished, three_trials
 from trainables.paths import write_yaml
 from tuner import search as search_command
 from tuner.console import visible_lines
-from tuner.mirror_note import note
+from tuner.mirror_note import NO_SAY, note
 from tuner.prepare import prepare
-from tuner.records import TrialRecord
+from tuner.records import Confirms, TrialRecord
 from tuner.search_folder import SETTINGS_FILE
+from tuner.settings import SearchSettings
 
 TEXTS = st.text("a|`<\x1b\n\u202e*_[]", min_size=1, max_size=30)
 
@@ -63,7 +64,7 @@ def test_it_shows_the_best_ten_in_the_leaderboards_order(done: Search) -> None:
     assert rows[0] == ["\\#", "trial", "score", "sst", "qqp", "sts", "budget", "state", "seconds"]
     assert [row[:3] for row in rows[1:]] == [[str(n + 1), str(3 * n), "0.5900"] for n in range(10)]
     assert rows[1][3:] == ["0.400", "0.700", "0.500", "100%", "complete", "18"]
-    assert "Best of 30 trials: **trial 0, score 0.5900**." in text
+    assert "Best search score of 30 trials: **trial 0, score 0.5900**." in text
     assert "10 complete, 10 failed, 10 stopped" in text
     assert full_budget_examples(done.ledger.header, records) == 900
 
@@ -83,6 +84,19 @@ def test_the_claim_stands_there_or_that_there_is_none(done: Search) -> None:
     assert "\nClaim: Better by 0.02.\n" in note(header, records, done.folder, over=True, claim="Better by 0.02.")
 
 
+def test_the_winner_is_named_beside_the_best_score_of_the_search(done: Search) -> None:
+    header, records = done.ledger.header, done.ledger.records()
+    again = replace(records[1], confirms=Confirms(2, 1))
+
+    def first_line(winner: TrialRecord, *, over: bool = True) -> str:
+        return note(header, records, done.folder, over=over, winner=winner).splitlines()[0]
+
+    best = "Best search score of 3 trials: **trial 0, score 0.5900**"
+    assert first_line(records[0]) == f"{best}; winner: **trial 0**."
+    assert first_line(again) == f"{best}; winner: **trial 1**, trial 2's config trained again with the new seed 2."
+    assert first_line(again, over=False) == f"{best}."
+
+
 def test_while_a_search_runs_it_changes_with_an_ended_trial_alone(tmp_path: Path) -> None:
     search = Search(tmp_path / "s", "s")
     texts = [note_of(search, over=False)]
@@ -93,7 +107,7 @@ def test_while_a_search_runs_it_changes_with_an_ended_trial_alone(tmp_path: Path
     assert len(set(texts)) == 1 and texts[0].startswith("No trial has a score yet.")
     search.ledger.tell(0, "stopped")
     told = note_of(search, over=False)
-    assert told.startswith("Best of 1 trials: **trial 0, score 0.5200**, without its full budget.")
+    assert told.startswith("Best search score of 1 trials: **trial 0, score 0.5200**, without its full budget.")
     search.report(1, 1)
     assert note_of(search, over=False) == told
     assert "1 interrupted, 1 stopped" in note_of(search)
@@ -115,17 +129,29 @@ def test_the_code_is_named_by_its_commit(done: Search) -> None:
     assert "Code:" not in note_of(done, lineage={})
 
 
-@pytest.mark.parametrize(
-    ("settings", "set_texts"),
-    [
-        ({"space": "basics", "trials": 5, "seed": 3}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
-        ({"space": "basics", "searcher": "random", "early_stopping": "none", "reduction_factor": 4}, ["encoder.name=tiny"]),
-        (
-            {"study": "best_fit.schedules", "seeds": 3, "rows": ["annealed", "custom"], "seed": 5},
-            ["encoder.name=tiny", "optimizer.lr=3e-5"],
-        ),
-    ],
-)
+OF_A_SPACE = {"searcher": "random", "early_stopping": "none", "trials": 5, "audit_share": 0.25, "confirm": 2, "confirm_seeds": 5}
+OF_ALL = {"seed": 5, "cpus_per_trial": 2, "gpus_per_trial": 0.5, "concurrency": 3}
+OF_ALL |= {"time_budget_seconds": 5400.5, "hang_limit_seconds": 60.0}
+OF_A_STUDY = {"study": "best_fit.schedules", "seeds": 3, "rows": ["annealed", "custom"]}
+VARIED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"space": "basics", "trials": 5, "seed": 3}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
+    ({"space": "basics", **OF_A_SPACE, **OF_ALL, "reduction_factor": 4}, ["encoder.name=tiny"]),
+    ({"space": "basics", "audit_share": 0.0, "confirm": 0}, ["encoder.name=tiny"]),
+    ({**OF_A_STUDY, **OF_ALL}, ["encoder.name=tiny", "optimizer.lr=3e-5"]),
+]
+
+
+def test_its_command_is_tried_with_every_setting_that_has_a_say() -> None:
+    varied = {
+        key
+        for settings, _ in VARIED
+        for key, value in settings.items()
+        if value != SearchSettings.model_fields[key].default and key not in NO_SAY
+    }
+    assert varied | set(NO_SAY) == set(SearchSettings.model_fields)
+
+
+@pytest.mark.parametrize(("settings", "set_texts"), VARIED)
 def test_its_command_begins_the_same_search(settings: dict[str, Any], set_texts: list[str], tmp_path: Path) -> None:
     plan = prepare(settings, set_texts=[*set_texts, "budget_examples=900"])
     folder = tmp_path / "it's here"

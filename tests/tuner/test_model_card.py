@@ -5,8 +5,10 @@ import yaml
 
 from trainables.config import TrialConfig
 from trainables.tasks import CS224N
+from tuner.claim import Estimate
+from tuner.confirm import Confirmed
 from tuner.model_card import LUCKY, NOTHING_FOUND, Findings, ensemble_card, model_card
-from tuner.records import TrialRecord
+from tuner.records import Confirms, TrialRecord
 
 REPORTS = (
     {"budget": 100, "score": 0.71234, "sst_accuracy": 0.4, "qqp_accuracy": 0.75, "sts_pearson": 0.9, "train_seconds": 30.0},
@@ -14,9 +16,25 @@ REPORTS = (
 )
 
 
-def card(encoder: str = "tiny", reports: Any = REPORTS, findings: Findings = NOTHING_FOUND) -> str:
-    config = TrialConfig().override({"encoder.name": encoder, "data.source": "/data/mine"}).to_tree()
-    record = TrialRecord(7, "complete", {"optimizer.lr": 3e-5, "heads.*.kind": "mlp"}, config, reports)
+CHOSEN = {"optimizer.lr": 3e-5, "heads.*.kind": "mlp"}
+KEPT = {"score": 0.65, "sst_accuracy": 0.45, "qqp_accuracy": 0.8, "sts_pearson": 0.85}
+ESTIMATE = Estimate(3, (0.65, 0.66, 0.67), 0.66, 0.01, 0.64, 0.68, 0.9, 0.05, 0.01, 0.09)
+
+
+def card(
+    encoder: str = "tiny",
+    reports: Any = REPORTS,
+    findings: Findings = NOTHING_FOUND,
+    *,
+    share: float = 0.0,
+    confirms: Confirms | None = None,
+    assignment: Any = CHOSEN,
+) -> str:
+    changes = {"encoder.name": encoder, "data.source": "/data/mine", "data.confirm_share": share}
+    config = TrialConfig().override(changes).to_tree()
+    if confirms is not None:
+        reports = tuple(report | {"confirm": KEPT} for report in reports)
+    record = TrialRecord(7, "complete", assignment, config, reports, confirms=confirms)
     return model_card({"name": "night1", "data_hashes": {"sts-dev.csv": "ab"}}, record, findings=findings)
 
 
@@ -38,10 +56,42 @@ def test_it_says_what_the_model_is_and_what_it_scores() -> None:
 def test_a_score_that_was_not_confirmed_is_not_passed_off_as_one_that_was() -> None:
     text = card()
     assert "| 95 % interval of the score | not confirmed |" in text and "**Not confirmed** on rows" in text
-    text = card(findings=Findings(interval=(0.7, 0.75), claim="Better than the reference, in 95 of 100."))
-    assert "| 95 % interval of the score | 0.7000 to 0.7500 |" in text
-    assert "Confirmed: 95 % interval of the score 0.7000 to 0.7500. Better than the reference, in 95 of 100." in text
-    assert "not confirmed" not in text.lower()
+    assert "| this training, on: | dev |" in text and "part" not in text.partition("## Use")[0]
+    text = card(findings=Findings(claim="not confirmed: 4 trainings are still to come"), share=0.25)
+    assert "lucky side. **Not confirmed**: 4 trainings are still to come." in text
+    assert "| this training, on: | search part, 75 % of dev |" in text
+
+
+def test_a_training_that_confirms_has_its_own_scores_beside_the_mean_of_all() -> None:
+    found = Findings(confirmed=Confirmed(3, 0.72, (15, 16, 17), ESTIMATE), claim="trial 3 is better")
+    head, _, rest = card(findings=found, share=0.25, confirms=Confirms(3, 1)).partition("## Use")
+    for part in (
+        "Trial 7 (complete) of the search `night1`, which trains trial 3's config again (seed 0, number 2 of the new ones), ",
+        "| this training, on: | search part, 75 % of dev | kept part, 25 % of dev |",
+        "| score (leaderboard formula) | 0.7123 | 0.6500 |",
+        "| Quora paraphrase, accuracy | 0.7500 | 0.8000 |",
+        "| trial 3's config, trained again as trials 15, 16, 17 | kept part, 25 % of dev |",
+        "| mean score of 3 trainings | 0.6600 |",
+        "| 95 % interval of that mean | 0.6400 to 0.6800 |",
+        "| shrinkage from the score that it was chosen by (0.7200 of trial 3, search part, 75 % of dev) | 0.0600 |",
+        "**Trial 3 is better.**",
+    ):
+        assert part in head, part
+    assert not any(word in (head + rest).lower() for word in ("not confirmed", "lucky", "flatters", "on dev |"))
+    assert "- `optimizer.lr` = 3e-05" in rest
+
+
+def test_where_the_reference_won_the_search_chose_nothing() -> None:
+    found = Findings(confirmed=Confirmed(None, None, (15, 16, 17), ESTIMATE), claim="the search found nothing better")
+    text = card(findings=found, share=0.25, confirms=Confirms(None, 0), assignment={})
+    assert "which trains the reference config again" in text and "shrinkage" not in text
+    assert "What the search chose:\n\n- nothing: the reference config itself, which every trial starts from\n" in text
+
+
+def test_a_training_whose_config_is_not_confirmed_is_not_on_the_lucky_side_either() -> None:
+    text = card(findings=Findings(claim="not confirmed: x"), share=0.25, confirms=Confirms(3, 1))
+    assert "| 95 % interval of the score | not confirmed |" in text and "**Not confirmed**: x." in text
+    assert "lucky" not in text and "flatters" not in text
 
 
 def test_it_has_use_limits_data_and_lineage() -> None:
@@ -70,6 +120,9 @@ def test_a_model_without_its_full_budget_is_not_passed_off_as_one_with_it() -> N
     text = model_card({"name": "night1"}, TrialRecord(0, "running", {}, config, (early,)))
     assert "**Not fully trained**: the model after 67 of 600 examples, and scored on 25% of dev." in text
     assert "Trial 0 (cut off, may go on)" in text and "67 training examples" in text
+    config["data"]["confirm_share"] = 0.4
+    text = model_card({"name": "night1"}, TrialRecord(0, "running", {}, config, (early,)))
+    assert "and scored on 25% of the search part of dev." in text
     assert "Not fully trained" not in card()
 
 

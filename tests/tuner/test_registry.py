@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,11 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.mirrored_search import finished
 from trainables.parts import ConfigError, Problems
 from tuner import tracking
+from tuner.export import app as export_command
+from tuner.export import export_best
+from tuner.ledger import Ledger
 from tuner.registry import Winner, register, winner_of
+from tuner.search_folder import write_json
 from tuner.settings import parse_model_name
 from tuner.tracking import default_tracking_uri
 
@@ -45,6 +52,10 @@ def winner(export: Path, request: pytest.FixtureRequest) -> Winner:
 
 def read(best: Path, search: str = "done-id", **how: Any) -> Winner:
     return winner_of(best.parent, {"id": search}, best, "bert", **how)
+
+
+def connect(folder: Path) -> Any:
+    return tracking._connect(default_tracking_uri(folder))[0]
 
 
 def versions(client: Any, name: str) -> list[Any]:
@@ -85,7 +96,11 @@ def test_every_rule_that_a_name_breaks_is_told() -> None:
 
 
 def test_a_winner_is_what_its_export_says(export: Path) -> None:
-    winner = read(export, trial=0, claim="better than the\x1b reference")
+    assert read(export).tags["tritune.claim"] == "not confirmed"
+    metrics = json.loads((export / "metrics.json").read_text())
+    write_json(export / "metrics.json", {**metrics, "claim": "better than the\x1b reference"})
+    winner = read(export, trial=0)
+    write_json(export / "metrics.json", metrics)
     assert (winner.trial, winner.score) == (0, 0.59)
     assert winner.tags == {
         "tritune.search": "done-id",
@@ -93,7 +108,29 @@ def test_a_winner_is_what_its_export_says(export: Path) -> None:
         "tritune.score": "0.590000",
         "tritune.claim": "better than the\\x1b reference",
     }
-    assert read(export).tags["tritune.claim"] == "not confirmed"
+
+
+def test_the_claim_is_of_the_winners_trainings_alone(tmp_path: Path) -> None:
+    """Of a search whose reference, trial 0 and trial 1 were confirmed, each as two trainings, and trial 0 has won."""
+    folder = confirmed_search(tmp_path / "runs" / "sure", {None: 0.5, 0: 0.95, 1: 0.7})
+    found, records = found_of(folder)
+    again = {(r.confirms.trial, r.confirms.repeat): r.number for r in records if r.confirms is not None}
+    name = "sure-registered"
+    for number in (0, again[1, 0], again[None, 1], again[0, 0]):
+        done = CliRunner().invoke(export_command, [str(folder), "--trial", str(number), "--register", name])
+        assert done.exit_code == 0, done.output
+    best, exported = export_best(folder)
+    assert exported.number in {again[0, 0], again[0, 1]}
+    Ledger.open(folder).set_header("registration", {"name": name, "trial": exported.number})
+    done = CliRunner().invoke(tracking.app, ["sync", str(folder)])
+    assert done.exit_code == 0, done.output
+    claims = {int(v.tags["tritune.trial"]): v.tags["tritune.claim"] for v in versions(connect(folder), name)}
+    assert found.claim.startswith("trial 0 is better: ")
+    assert {number for number, claim in claims.items() if claim == found.claim} == {again[0, 0], exported.number}
+    assert claims[0].startswith(f"not confirmed itself: its config was trained again as trials {again[0, 0]}, {again[0, 1]}, ")
+    assert claims[again[1, 0]].startswith("not the winner: trial 1's config, 0.")
+    assert claims[again[None, 1]].startswith("not the winner: the reference config, 0.")
+    assert read(best, "sure-id").claim == found.claim
 
 
 def test_what_is_no_export_of_the_search_is_refused(export: Path, tmp_path: Path) -> None:

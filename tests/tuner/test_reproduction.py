@@ -104,6 +104,23 @@ def test_environment_and_sums_stand_in_comments() -> None:
     assert text.startswith("#!/usr/bin/env bash\n") and "set -euo pipefail" in commands(text)
 
 
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({}, "score 0.61 on the search part, 75 % of dev, at report 3 of 9."),
+        ({"dev_share": 0.5}, "score 0.61 on 50% of the search part, 75 % of dev, at report"),
+        (
+            {"confirm": {"score": 0.59}},
+            "score 0.61 on the search part, 75 % of dev, and 0.59 on the kept part, 25 % of dev, at report",
+        ),
+    ],
+)
+def test_a_score_is_of_the_rows_that_it_was_looked_at(report: dict[str, Any], words: str) -> None:
+    config = TrialConfig().override({"data.confirm_share": 0.25})
+    record = TrialRecord(7, "complete", {}, config.to_tree(), ({**REPORT, **report},))
+    assert f"# Recorded: {words}" in reproduce_script(config, {}, record)
+
+
 def test_sums_of_what_lies_in_no_folder_are_told() -> None:
     text = script({"data_hashes": {"sample": "a" * 64}})
     assert f"# sha256 of sample: {'a' * 64}" in text and "#sha256" not in text and "--data" not in text

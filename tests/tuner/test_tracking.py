@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import re
 import signal
@@ -19,13 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.mirrored_search import BASE, Search, export, finished
 from trainables.config import TrialConfig
 from trainables.paths import read_yaml
 from tuner import tracking
+from tuner.export import export_best
+from tuner.ledger import Ledger
 from tuner.mirror_loop import Follower
 from tuner.mirror_plan import Create, HeldRun, Log, SetStatus, Upload, count_missing, is_whole, plan_run
 from tuner.mirror_runs import Point, clean_name, wanted_runs
+from tuner.records import rank
+from tuner.search_folder import trial_folder
 from tuner.tracking import Mirror, MirrorProcess, default_tracking_uri
 
 # MLflow 3.17 uses an option of SQLAlchemy that 2.1 deprecates
@@ -288,6 +294,29 @@ def test_everything_of_a_finished_search_stands_in_mlflow(client: Any, done: Sea
     assert record.ended is not None
     assert held[0].info.start_time == int(record.started.timestamp() * 1000)
     assert held[0].info.end_time == int(record.ended.timestamp() * 1000)
+
+
+@pytest.mark.parametrize("best", ["exported", "damaged", "none"])
+def test_of_a_confirmed_search_the_best_is_what_is_exported(tmp_path: Path, best: str) -> None:
+    """The luckiest trial of the search is not the one whose config has won."""
+    folder = confirmed_search(tmp_path / "runs" / "sure", {None: 0.5, 0: 0.95, 1: 0.7})
+    found, records = found_of(folder)
+    assert found.winner is not None and found.winner.trial == 0 and rank(records)[0].number == 1
+    if best == "damaged":  # so that the next config is exported
+        for number in found.winner.trainings:
+            (trial_folder(folder, number) / "best" / "metrics.json").write_bytes(b"")
+    winners = found.configs[1] if best == "damaged" else found.winner
+    expected = max((records[number] for number in winners.trainings), key=lambda record: record.score or 0)
+    if best != "none":
+        assert export_best(folder)[1] == expected
+    parent = tracking._read_ledger(Ledger.open(folder), folder, gone=True)[None]
+    assert parent.tags["tritune.best_trial"] == str(expected.number)
+    assert json.loads(parent.tags["tritune.best_config"]) == expected.assignment
+    [log] = [artifact for artifact in parent.artifacts if artifact.name == "best/log.txt"]
+    assert log.path is not None and log.path.read_text() == f"log of {expected.number}\n"
+    said = f"; winner: **trial {expected.number}**, trial {winners.trial}'s config trained again with the new seed"
+    assert said in parent.tags["mlflow.note.content"]
+    assert f"\nClaim: {found.said_of(expected)}\n" in parent.tags["mlflow.note.content"]
 
 
 def test_a_report_is_one_point_of_few_plain_metrics(client: Any, shown: dict[int | None, Any]) -> None:

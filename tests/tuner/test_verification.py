@@ -74,16 +74,29 @@ def test_the_score_now_is_of_training_not_of_the_weights(search: Path) -> None:
     heads = search / "best" / "heads.safetensors"
     save_file({name: -tensor for name, tensor in load_file(heads).items()}, heads)
     found = train_again(look_at(search))
-    assert found.now == found.recorded and found.is_confirmed
+    assert found.now == found.recorded and found.is_verified
 
 
-@pytest.mark.parametrize(("low", "high", "code"), [(-0.1, 0.1, 0), (0.1, 0.2, 1), (-0.2, -0.1, 1), (0.0, 0.0, 0)])
-def test_the_interval_decides_where_there_is_one(search: Path, low: float, high: float, code: int) -> None:
-    score = record(search / "best")["best_report"]["score"]
-    note(search / "best", interval=[score + low, score + high])
+@pytest.mark.parametrize(
+    ("low", "high", "off", "code", "words"),
+    [
+        (-0.1, 0.1, 0.0, 0, "inside"),
+        (0.1, 0.2, 0.0, 0, "outside, as that of one training may"),
+        (-0.1, 0.1, 0.01, 0, "inside"),
+        (0.1, 0.2, 0.01, 1, "OUTSIDE"),
+        (-0.2, -0.1, 0.01, 1, "OUTSIDE"),
+    ],
+)
+def test_it_must_be_the_recorded_score_or_lie_inside_the_interval_of_the_mean(  # noqa: PLR0917 - a table
+    search: Path, low: float, high: float, off: float, code: int, words: str
+) -> None:
+    report = record(search / "best")["best_report"]
+    score = report["score"]
+    interval = {"interval": [score + low, score + high], "interval_of": {"trial": 3, "trainings": [15, 16, 17], "mean": 0.5}}
+    note(search / "best", best_report=report | {"score": score + off}, **interval)
     done, said, _ = run(search, "--verify")
     assert done == code
-    assert f"{score + low:.6f} to {score + high:.6f}: the score lies {'OUTSIDE' if code else 'inside'}" in said
+    assert f"{score + low:.6f} to {score + high:.6f}, of the mean of 3 trainings: the score lies {words}\n" in said
 
 
 def test_another_score_is_told_and_fails(search: Path) -> None:
@@ -111,7 +124,7 @@ def test_a_trial_that_was_stopped_is_trained_as_far_as_it_was(made: tuple[Path, 
 
 @pytest.mark.parametrize(("tolerance", "is_so"), [(1e-6, False), (5e-3, True)])
 def test_coarser_numbers_may_differ_more(tolerance: float, is_so: bool) -> None:
-    assert Verification(0.5, 0.502, None, tolerance).is_confirmed is is_so
+    assert Verification(0.5, 0.502, None, tolerance).is_verified is is_so
 
 
 def test_training_that_diverges_confirms_nothing(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:

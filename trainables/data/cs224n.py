@@ -73,7 +73,7 @@ def read_bytes(raw: bytes, path: Path, task: Task, *, labelled: bool) -> FileRow
         return out
     rows = _csv_rows(text, out, _SEPARATORS[task.separator])
     _, header = next(rows, (1, []))
-    if not _check_header(header, _columns(task, labelled), out):
+    if out.problems or not _check_header(header, _columns(task, labelled), out):
         return out
     out.sentences = tuple([] for _ in task.sentence_columns)
     out.labels = [] if labelled else None

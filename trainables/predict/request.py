@@ -1,12 +1,13 @@
 """What `python -m trainables.predict` is asked for: checked and read before any model is loaded."""
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.config import TrialConfig
-from trainables.data.cs224n import read_bytes, separator_of
+from trainables.data.cs224n import Separator, read_bytes, separator_of
 from trainables.data.reading import MAX_PROBLEMS_PER_FILE
 from trainables.data.rows import DataError, Rows
 from trainables.exported import read_export
@@ -16,6 +17,7 @@ from trainables.tasks import Task
 
 STDIN = Path("-")
 _STDIN_NAME = Path("stdin")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,14 @@ def _is_text(text: str) -> bool:
     return True
 
 
+def _cells(header: str, separator: Separator) -> list[str]:
+    """Of a first line; none of one that `csv` refuses, which reading the whole file tells with file and line."""
+    try:
+        return next(csv.reader([header], delimiter="\t" if separator == "tab" else ","), [])
+    except csv.Error:
+        return []
+
+
 def read_rows(raw: bytes, name: Path, task: Task) -> Rows:
     """The rows of a file in the task's layout or with commas; its label column, if there is one, is not looked at.
 
@@ -129,10 +139,9 @@ def read_rows(raw: bytes, name: Path, task: Task) -> Rows:
     Raises:
         DataError: no such column, a row that is no row, or with an empty cell; each with file, line and column.
     """
-    header = raw.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
+    header = _LINE_END.split(raw, maxsplit=1)[0].decode("utf-8-sig", errors="replace")
     separator = separator_of(header, task.separator)
-    cells = next(csv.reader([header], delimiter="\t" if separator == "tab" else ","), [])
-    has_ids = task.id_column is not None and task.id_column in [cell.rstrip("\r") for cell in cells]
+    has_ids = task.id_column is not None and task.id_column in _cells(header, separator)
     layout = task.model_copy(update={"separator": separator, "id_column": task.id_column if has_ids else None})
     file = read_bytes(raw, name, layout, labelled=False)
     # Who asks for predictions wants one for each row: what training leaves out, and tells, is a mistake here.

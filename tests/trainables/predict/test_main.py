@@ -138,6 +138,14 @@ def test_a_sentence_alone_in_a_row_may_hold_what_separates(model: Path) -> None:
     assert code == 0 and len(said.splitlines()) == 3
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_end_as_in_a_training_file(model: Path, end: str) -> None:
+    rows = end.join(["id\tsentence", "r7\ta film", "r8\ta", ""])
+    code, said, err = predict(model, "--task", "sst", "--file", "-", stdin=rows.encode())
+    assert code == 0, err
+    assert [line.split(" , ")[0] for line in said.splitlines()[1:]] == ["r7", "r8"]
+
+
 def test_out_is_a_new_file_with_what_would_be_printed(model: Path, small_folder: Path, tmp_path: Path) -> None:
     args = (model, "--task", "sst", "--file", dev_file(small_folder, CS224N.by_name["sst"]))
     out = tmp_path / "new" / "rows.csv"
@@ -187,6 +195,8 @@ MORE, TAKEN = "stdin: and 21 more", "--out /: there is a file already"
         (["--task", "sts", "--file", "-"], "", ["stdin: the file is empty"]),
         (["--task", "sts", "--file", "-"], "id,sentence1,sentence2\n", ["stdin: no row that can be used"]),
         (["--task", "sts", "--file", "/no/such"], None, ["--file /no/such: cannot be read (No such file or directory)"]),
+        (["--task", "sst", "--file", "-"], f"{'s' * 140_000}\na\n", ["stdin line 1: field larger than field limit (131072)"]),
+        (["--task", "sst", "--file", "-"], "text\ra film\r", ["stdin: no column 'sentence'; its columns are text"]),
         (
             ["--task", "sts", "--file", "-"],
             f"{ROWS}{'x,,y' + chr(10)}" * 1 + "x,,y\n" * 30,
