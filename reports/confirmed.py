@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tuner.confirm import Confirmation, Confirmed
+from tuner.confirmation import Confirmation, Confirmed
 from tuner.tables import Column
 
 

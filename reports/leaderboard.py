@@ -23,7 +23,7 @@ from search_spaces.domains import Value
 from search_spaces.space import Assignment
 from trainables.config import tasks_of
 from trainables.tasks import CS224N, TaskSet
-from tuner.confirm import Confirmation, confirmation_of
+from tuner.confirmation import Confirmation, confirmation_of
 from tuner.console import SteadyConsole, visible, visible_lines
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError

@@ -9,7 +9,7 @@ from trainables.plain_files import read_json
 from trainables.storage import DamagedError
 from trainables.stored_trial import METRICS
 from tuner import search_folder
-from tuner.confirm import Confirmation
+from tuner.confirmation import Confirmation
 from tuner.ledger import Ledger
 from tuner.records import TrialRecord, rank, standing
 from tuner.stored_trials import search_place, stored_trial

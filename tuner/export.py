@@ -44,7 +44,7 @@ from trainables.tasks import TaskSet
 from trainables.threads import torch_threads
 from tuner import search_folder, verification
 from tuner.choosing import ExportError, choose, in_order_of_choice, storage_of, weights_of
-from tuner.confirm import Confirmed, confirmation_of
+from tuner.confirmation import Confirmed, confirmation_of
 from tuner.console import errors_console, visible, visible_lines
 from tuner.dev_figures import dev_figures, worst_errors
 from tuner.ensemble import export_ensemble, table

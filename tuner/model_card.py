@@ -9,7 +9,7 @@ from trainables.config import TrialConfig
 from trainables.config_parts import PACKAGED_ENCODER
 from trainables.tasks import CS224N, TaskSet
 from tuner.card_parts import QUORA_NOTE, about_data, about_lineage, errors_on_dev, kept_part, limits, searched_part
-from tuner.confirm import NOT_CONFIRMED, Confirmed
+from tuner.confirmation import NOT_CONFIRMED, Confirmed
 from tuner.records import TrialRecord, config_in_words
 
 _TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")

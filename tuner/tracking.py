@@ -27,7 +27,7 @@ import typer
 from trainables.parts import ConfigError
 from trainables.secrecy import keep_files_private
 from tuner.choosing import in_order_of_choice
-from tuner.confirm import Confirmation, confirmation_of
+from tuner.confirmation import Confirmation, confirmation_of
 from tuner.console import visible_lines
 from tuner.handover import exported_trial
 from tuner.ledger import Ledger, first_line

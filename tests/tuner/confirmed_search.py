@@ -18,8 +18,9 @@ from trainables.evaluation import evaluate
 from trainables.model.files import load_model, save_model
 from trainables.model.multitask import MultitaskModel
 from trainables.outcomes import Outcome
-from tuner.confirm import Confirmation, confirmation_of, missing
 from tuner.confirm import config_of as config_again
+from tuner.confirm import missing
+from tuner.confirmation import Confirmation, confirmation_of
 from tuner.ledger import Ledger
 from tuner.records import TrialRecord
 from tuner.search_folder import trial_folder

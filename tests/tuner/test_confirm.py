@@ -12,18 +12,8 @@ from tests.tuner.played_search import by_config, drive, outcome
 from trainables.outcomes import Outcome
 from trainables.tasks import CS224N
 from tuner import referee
-from tuner.confirm import (
-    Confirmation,
-    best_trials,
-    config_of,
-    confirmation,
-    confirmation_of,
-    is_confirmed,
-    missing,
-    num_to_come,
-    num_trainings,
-    seconds_needed,
-)
+from tuner.confirm import best_trials, config_of, is_confirmed, missing, num_to_come, num_trainings, seconds_needed
+from tuner.confirmation import Confirmation, confirmation, confirmation_of
 from tuner.ledger import Ledger
 from tuner.records import Confirms, TrialRecord, rank, searched
 from tuner.referee import Order

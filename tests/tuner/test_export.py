@@ -29,7 +29,7 @@ from trainables.tasks import CS224N
 from tuner import export, search_folder
 from tuner.choosing import ExportError, choose
 from tuner.claim import Estimate
-from tuner.confirm import Confirmation, Confirmed
+from tuner.confirmation import Confirmation, Confirmed
 from tuner.export import FILES, app, export_best
 from tuner.ledger import Ledger
 from tuner.records import rank

@@ -6,7 +6,7 @@ import yaml
 from trainables.config import TrialConfig
 from trainables.tasks import CS224N
 from tuner.claim import Estimate
-from tuner.confirm import Confirmed
+from tuner.confirmation import Confirmed
 from tuner.model_card import LUCKY, NOTHING_FOUND, Findings, ensemble_card, model_card
 from tuner.records import Confirms, TrialRecord
 
