@@ -39,7 +39,7 @@ debian:
 	apt-get install --quiet --quiet --yes --no-install-recommends $(DEBIAN) >/dev/null
 
 search: $(INSTALLED)
-	$(BIN)/python -m tuner.search $(ARGS)
+	$(BIN)/python -m tuner.search $(or $(ARGS),--confirm 2 --confirm-seeds 2)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TWO_WORKERS) $(ARGS)
