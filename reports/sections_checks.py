@@ -17,6 +17,7 @@ from reports.page import Drawing, Figures, Link, Paragraph, Section, SectionPart
 from reports.search import Search
 from tuner.plan_fact import PlannedFact, is_as_planned, num_ended, plan_beside_fact, plan_in
 from tuner.plan_text import count, duration, hours
+from tuner.records import config_in_words
 from tuner.room import in_words
 from tuner.tables import Column
 
@@ -211,8 +212,7 @@ def _trained_again(search: Search, trial: int) -> str:
     confirms = next((record.confirms for record in search.records if record.number == trial), None)
     if confirms is None:
         return ""
-    whose = "the reference config" if confirms.trial is None else f"the config of trial {confirms.trial}"
-    return f", which trains {whose} again with a new seed"
+    return f", which trains {config_in_words(confirms.trial)} again with a new seed"
 
 
 def _recalls(one: Confusion) -> str:

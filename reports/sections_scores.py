@@ -12,7 +12,7 @@ from reports.scales import said
 from reports.search import Search
 from reports.tradeoffs import Front, front
 from tuner.plan_text import duration
-from tuner.records import searched
+from tuner.records import config_in_words, searched
 from tuner.tables import Column
 
 MOST_ROWS = 100
@@ -121,8 +121,8 @@ def tasks(search: Search) -> Section:
 
 
 def _handed_over(row: ConfirmedRow) -> str:
-    whose = "the reference config, which all trials start from" if row.trial is None else f"the config of trial {row.trial}"
-    return f"Handed over is {whose}, trained again as trials {', '.join(map(str, row.trainings))}."
+    note = ", which all trials start from" if row.trial is None else ""
+    return f"Handed over is {config_in_words(row.trial)}{note}, trained again as trials {', '.join(map(str, row.trainings))}."
 
 
 def _why_no_best(search: Search) -> str:

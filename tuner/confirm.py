@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainables.config import TrialConfig
-from tuner.records import Confirms, TrialRecord, rank, searched
+from tuner.records import Confirms, TrialRecord, rank, report_seconds, searched
 from tuner.settings import SearchSettings
 
 _SEED = 20_150_807
@@ -82,8 +82,7 @@ def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, bas
     examples = sum(record.budget_used for record in records)
     if not examples:
         return None
-    seconds = sum(float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0)) for report in reports)
-    full = seconds / examples * (base.budget_examples or 0)
+    full = sum(map(report_seconds, reports)) / examples * (base.budget_examples or 0)
     num_best = sum(record.state in {"complete", "running"} for record in searched(records))
     return seconds_kept(full, settings, slots, num_best=num_best, num_begun=len(records) - len(searched(records)))
 

@@ -9,7 +9,7 @@ from trainables.outcomes import Outcome
 from trainables.tasks import TaskSet
 from tuner.claim import Estimate, Repeats, estimates
 from tuner.confirm import best_trials, failed_by_chance, is_confirmed, is_search_over, not_begun, num_to_come
-from tuner.records import TrialRecord, config_in_words
+from tuner.records import TrialRecord, config_in_words, name_in_words
 from tuner.settings import SearchSettings
 
 NOT_CONFIRMED = "not confirmed"
@@ -34,7 +34,7 @@ class Confirmed:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return "the reference" if self.trial is None else f"trial {self.trial}"
+        return name_in_words(self.trial)
 
     @property
     def in_words(self) -> str:
@@ -176,12 +176,17 @@ def _is_good(record: TrialRecord) -> bool:
 
 def _why_left_out(trial: int | None, records: Sequence[TrialRecord]) -> str:
     repeats = [record for record in records if record.confirms is not None and record.confirms.trial == trial]
-    failed = [record for record in repeats if record.state == "failed"]
-    name = "the reference" if trial is None else f"trial {trial}"
+    failed = [record for record in repeats if not _is_good(record)]
     if not failed:
-        return f"{name}: {len(repeats)} trainings, fewer than the others have"
-    reasons = ", ".join(f"trial {record.number} {record.reason or record.state}" for record in failed)
-    return f"{name}: {len(failed)} of {len(repeats)} trainings failed ({reasons})"
+        return f"{name_in_words(trial)}: {len(repeats)} trainings, fewer than the others have"
+    reasons = ", ".join(f"trial {record.number} {_why_not_good(record)}" for record in failed)
+    return f"{name_in_words(trial)}: {len(failed)} of {len(repeats)} trainings failed ({reasons})"
+
+
+def _why_not_good(record: TrialRecord) -> str:
+    if record.state == "complete":
+        return "was not scored on the rows that were kept"
+    return record.reason or record.state
 
 
 def _outcomes(record: TrialRecord) -> dict[str, Outcome]:

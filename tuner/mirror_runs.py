@@ -15,7 +15,7 @@ from typing import Any, Literal
 from trainables.plain_files import dump_yaml
 from tuner.mirror_note import NOTE_TAG, note
 from tuner.processes import user_name
-from tuner.records import Report, TrialRecord, rank, searched
+from tuner.records import Report, TrialRecord, name_in_words, rank, report_seconds, searched
 from tuner.search_folder import BEST, REPORT_FILE, SETTINGS_FILE, trial_folder
 
 SEARCH_TAG, TRIAL_TAG = "tritune.search", "tritune.trial"
@@ -149,8 +149,7 @@ def _confirmed_by(record: TrialRecord) -> str:
     """What a trial confirms, in words; empty of one of the search."""
     if record.confirms is None:
         return ""
-    what = "the reference" if record.confirms.trial is None else f"trial {record.confirms.trial}"
-    return f"confirms {what}, seed {record.confirms.repeat + 1}"
+    return f"confirms {name_in_words(record.confirms.trial)}, seed {record.confirms.repeat + 1}"
 
 
 def _parent(
@@ -183,7 +182,7 @@ def _parent(
 def _points(record: TrialRecord) -> tuple[Point, ...]:
     clock, out = float(_milliseconds(record.started)), []
     for report in record.reports:
-        clock += 1000 * (float(report.get("train_seconds", 0)) + float(report.get("eval_seconds", 0)))
+        clock += 1000 * report_seconds(report)
         out.append(Point(int(report["budget"]), int(clock), _metrics(report)))
     return tuple(out)
 

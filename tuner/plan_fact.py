@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.plan import DISK, MEMORY, PLAN, Plan
 from tuner.plan_simulation import Span
-from tuner.records import TrialRecord, searched
+from tuner.records import TrialRecord, report_seconds, searched
 from tuner.stretches import seconds_at_work
 
 
@@ -47,9 +47,7 @@ def plan_beside_fact(plan: Plan, records: Sequence[TrialRecord], header: Mapping
         header: of its ledger.
     """
     scale = plan.gpus_per_trial or 1.0
-    busy = sum(
-        report.get("train_seconds", 0.0) + report.get("eval_seconds", 0.0) for record in records for report in record.reports
-    )
+    busy = sum(report_seconds(report) for record in records for report in record.reports)
     memory = [float(report[MEMORY]) for record in records for report in record.reports if MEMORY in report]
     is_stored = header.get("settings", {}).get("storage") is not None
     disk = None if is_stored else header.get(DISK)

@@ -8,7 +8,7 @@ from trainables.config import TrialConfig
 from tuner.confirm import config_of, is_confirmed, is_search_over, missing, seconds_kept
 from tuner.plan_courses import Costs, past_courses
 from tuner.plan_simulation import Afterwards, Course
-from tuner.records import Confirms, TrialRecord, searched
+from tuner.records import Confirms, TrialRecord, report_seconds, searched
 from tuner.settings import SearchSettings
 
 
@@ -51,11 +51,7 @@ def confirmation_after(records: Sequence[TrialRecord], settings: SearchSettings,
     return Afterwards(
         _of_the_best(settings, course_of(None), before, cut_short, num_begun=len(again)),
         kept,
-        tuple(
-            float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0))
-            for record in records
-            for report in record.reports
-        ),
+        tuple(report_seconds(report) for record in records for report in record.reports),
     )
 
 

@@ -94,6 +94,16 @@ class TrialRecord:
         return float(sum(report["train_seconds"] for report in self.reports))
 
 
+def report_seconds(report: Report) -> float:
+    """Seconds that training and scoring took for one report; of older ledgers what is known of it."""
+    return float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0))
+
+
+def name_in_words(trial: int | None) -> str:
+    """What a person calls a trial of the search; None: the config that all start from."""
+    return "the reference" if trial is None else f"trial {trial}"
+
+
 def config_in_words(trial: int | None) -> str:
     """What a person calls the config of a trial of the search; None: the one that all start from."""
     return "the reference config" if trial is None else f"trial {trial}'s config"

@@ -18,7 +18,7 @@ from trainables.halving import halved
 from tuner.audit import is_audited
 from tuner.confirm import config_of, is_confirmed, missing, num_to_come, seconds_needed
 from tuner.ledger import Ledger
-from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, searched
+from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, report_seconds, searched
 from tuner.report_check import wrong_with
 from tuner.rungs import Rungs, rung_reports
 from tuner.samplers import make_sampler
@@ -105,7 +105,9 @@ class Referee:
         self._num_asked = len(trials)
         self._num_open = sum(record.state == "running" for record in trials)  # trials of the search that may still report
         self._to_confirm: deque[Confirms] | None = None  # not known yet
-        self.longest_report_seconds = max(map(_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0)
+        self.longest_report_seconds = max(
+            map(report_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0
+        )
         self._unfinished = deque(self._take_up())
         self._times_taken_back: Counter[int] = Counter()
         self._students: list[tuple[str, TrialRecord]] = []  # their teachers are still trained
@@ -212,7 +214,7 @@ class Referee:
         if wrong is not None:
             return self.end(number, "failed", *wrong)
         if self._ledger.report(number, report):
-            self.longest_report_seconds = max(self.longest_report_seconds, _seconds(report))
+            self.longest_report_seconds = max(self.longest_report_seconds, report_seconds(report))
             self._listener("report", self._ledger.record(number))
         return self._judge(number, report)
 
@@ -300,8 +302,3 @@ class Referee:
 def _at_once(config: dict[str, Any], micro_batch_size: int | None) -> dict[str, Any]:
     """A config's tree with so many examples of a batch computed at once; None: as it is."""
     return config if micro_batch_size is None else {**config, "data": {**config["data"], "micro_batch_size": micro_batch_size}}
-
-
-def _seconds(report: Report) -> float:
-    """That training and scoring took for one report; of older ledgers what is known of it."""
-    return float(report.get("train_seconds", 0.0)) + float(report.get("eval_seconds", 0.0))

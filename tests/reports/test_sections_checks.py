@@ -68,7 +68,7 @@ def test_where_only_the_audited_came_to_their_end_there_is_nothing_to_compare_wi
     [
         (3, "The exported model is that of trial 3."),
         (20, "The exported model is that of trial 20, which trains the reference config again with a new seed."),
-        (21, "The exported model is that of trial 21, which trains the config of trial {} again with a new seed."),
+        (21, "The exported model is that of trial 21, which trains trial {}'s config again with a new seed."),
         (99, "The exported model is that of trial 99."),
     ],
 )

@@ -233,6 +233,18 @@ def test_one_that_failed_by_its_own_config_is_not(toy: Any, tmp_path: Path) -> N
         assert missing(failing(records, reason, Confirms(None, 0)), toy.settings(**CHANGES), toy.base) == []
 
 
+def test_a_training_that_was_not_scored_on_the_rows_that_were_kept_is_named(toy: Any, tmp_path: Path) -> None:
+    """As when its last report came from a version that kept none."""
+    records = search(toy, tmp_path / "s")[0].records()
+    best = best_trials(records, 2, toy.base)[1]
+    [one, *_] = [r for r in records if r.confirms is not None and r.confirms.trial == best]
+    bare = replace(one, reports=tuple({k: v for k, v in report.items() if k != "confirm"} for report in one.reports))
+    without = [bare if record is one else record for record in records]
+    found = confirmation(without, toy.settings(**CHANGES), toy.base, CS224N)
+    why = f"(trial {one.number} was not scored on the rows that were kept)"
+    assert found.left_out == (f"trial {best}: 1 of 2 trainings failed {why}",)
+
+
 def test_a_config_with_fewer_trainings_than_asked_for_does_not_compete(toy: Any, tmp_path: Path) -> None:
     """The confirmation was cut after one seed of each, and goes on with fewer configs."""
     records = search(toy, tmp_path / "s")[0].records()
