@@ -56,12 +56,26 @@ def forget_peak_memory(clear: Path = Path("/proc/self/clear_refs")) -> None:
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
     """The most memory that this process has held since its start, or since `forget_peak_memory`."""
-    with contextlib.suppress(OSError, ValueError):
-        values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
-        if "VmHWM" in values:
-            return int(values["VmHWM"].split()[0]) * 1024
+    found = _bytes_of("VmHWM", status)
+    if found is not None:
+        return found
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes
+
+
+def held_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """The memory that this process holds now; where the system does not tell, the most that it has held."""
+    found = _bytes_of("VmRSS", status)
+    return peak_memory_bytes(status) if found is None else found
+
+
+def _bytes_of(key: str, status: Path) -> int | None:
+    """A line of Linux's account of a process; None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
+        if key in values:
+            return int(values[key].split()[0]) * 1024
+    return None
 
 
 def kill_me_first(score_file: Path = Path("/proc/self/oom_score_adj")) -> None:

@@ -15,7 +15,8 @@ class TimedTrial:
         scoring_seconds_per_row: of dev.
         checkpoint_seconds: to write a checkpoint and the model of the best report, and to remove an older one.
         checkpoint_bytes, model_bytes: of the files.
-        memory_bytes: most that the process has held, in a step of the trial's largest batch where time was left for it.
+        memory_bytes: most that the process has held, in a step of the trial's largest batch where time was left for it, else what
+            that step would hold by a smaller one.
         device_memory_bytes: the same of the GPU's; 0 where there is none.
         has_largest_batch: whether time was left for it.
     """

@@ -24,7 +24,7 @@ from trainables.balancing.task_schedules import TASK_SCHEDULES
 from trainables.checkpoints import write_checkpoint
 from trainables.config import TrialConfig
 from trainables.evaluation import evaluate
-from trainables.memory import forget_peak_memory, hand_back_freed_memory, peak_memory_bytes
+from trainables.memory import forget_peak_memory, hand_back_freed_memory, held_memory_bytes, peak_memory_bytes
 from trainables.plain_files import parse_json
 from trainables.secrecy import keep_files_private
 from trainables.threads import torch_threads
@@ -44,7 +44,13 @@ Kind = tuple[int, tuple[str, ...]]
 
 
 class TimedTrainer(Trainer):
-    """A trainer that can be put anywhere in its budget, to train a step there."""
+    """A trainer that can be put anywhere in its budget, to train a step there.
+
+    Attributes:
+        most_tokens: of any step so far that were computed at once.
+    """
+
+    most_tokens = 0.0
 
     def kinds(self) -> dict[Kind, float]:
         """Kinds of steps -> share of the budget's examples that each sees, as the task schedules deal them out."""
@@ -81,12 +87,22 @@ class TimedTrainer(Trainer):
 
     def _step_at(self, number: int, tasks: tuple[str, ...]) -> tuple[float, int]:
         next(None for place in range(_PLACES) if self._go_to(number, _GOLDEN * place % 1) == tasks)
-        before = self.position.examples
+        examples, tokens = self.position.examples, self.position.tokens
         seconds = self._seconds_of(self._step)
-        return seconds, self.position.examples - before
+        self.most_tokens = max(self.most_tokens, self._at_once(self.position.tokens - tokens))
+        return seconds, self.position.examples - examples
 
-    def find_largest_batch(self, kinds: Mapping[Kind, float]) -> Kind:
-        """Puts the streams where the batch with the most tokens of the whole budget comes next; the kind of its step."""
+    def _at_once(self, tokens: int) -> float:
+        """How many of a step's tokens are computed at once."""
+        data = self.config.data
+        return tokens * min(1.0, (data.micro_batch_size or data.batch_size) / data.batch_size)
+
+    def find_largest_batch(self, kinds: Mapping[Kind, float]) -> tuple[Kind, float]:
+        """Puts the streams where the batch with the most tokens of the whole budget comes next.
+
+        Returns:
+            The kind of its step, and its tokens that are computed at once.
+        """
         size, most, found = self.config.data.batch_size, -1, next(iter(kinds))
         of_tasks = {task: self._tokens_of_batches(task) for _, tasks in kinds for task in tasks}
         for kind, share in kinds.items():
@@ -98,7 +114,21 @@ class TimedTrainer(Trainer):
                 places = dict.fromkeys(kind[1], place)
         for task, place in places.items():
             self.streams[task].num_taken = place * size
-        return found
+        return found, self._at_once(most)
+
+    def memory_of(self, num_tokens: float) -> tuple[int, int]:
+        """What a step of so many tokens at once would hold, by the largest one so far: bytes of memory, and of the GPU's.
+
+        Beside what is held between two steps and the gradients, all of it grows with the tokens.
+        """
+        growth = max(0.0, num_tokens / self.most_tokens - 1)
+        peak, device_peak = peak_memory_bytes(), _device_peak(self.device)
+        gradients = sum(weight.nbytes for weight in self.trained.parameters() if weight.requires_grad)
+        is_on_device = self.device.type == "cuda"
+        hand_back_freed_memory()
+        of_batch = 0 if is_on_device else max(0, peak - held_memory_bytes() - gradients)
+        of_device = max(0, device_peak - torch.cuda.memory_allocated(self.device) - gradients) if is_on_device else 0
+        return peak + round(growth * of_batch), device_peak + round(growth * of_device)
 
     def _tokens_of_batches(self, task: str) -> list[int]:
         stream, lengths = copy.copy(self.streams[task]), self.tables[task].sequence_lengths
@@ -144,6 +174,7 @@ def time_trial(config: TrialConfig, seconds: float) -> TimedTrial:
         torch.cuda.reset_peak_memory_stats(trainer.device)
     with torch_threads(config.num_threads):
         per_example, num_steps, has_largest = _time_steps(trainer, until - (1 - _SHARE_OF_STEPS) * seconds)
+        memory, device_memory = trainer.memory_of(trainer.find_largest_batch(trainer.kinds())[1])
         per_row = trainer.scoring_seconds_per_row(_SCORED_ROWS if time.monotonic() < until else _SCORED_ROWS_LATE)
     checkpoint_seconds, checkpoint_bytes, model_bytes = _time_checkpoint(trainer)
     return TimedTrial(
@@ -154,10 +185,15 @@ def time_trial(config: TrialConfig, seconds: float) -> TimedTrial:
         checkpoint_seconds=checkpoint_seconds,
         checkpoint_bytes=checkpoint_bytes,
         model_bytes=model_bytes,
-        memory_bytes=peak_memory_bytes(),
-        device_memory_bytes=torch.cuda.max_memory_reserved(trainer.device) if trainer.device.type == "cuda" else 0,
+        memory_bytes=max(memory, peak_memory_bytes()),
+        device_memory_bytes=max(device_memory, _device_peak(trainer.device)),
         has_largest_batch=has_largest,
     )
+
+
+def _device_peak(device: torch.device) -> int:
+    """The most that the GPU's allocator has held; 0 without one."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
 def _time_steps(trainer: TimedTrainer, until: float) -> tuple[float, int, bool]:
@@ -176,7 +212,7 @@ def _time_steps(trainer: TimedTrainer, until: float) -> tuple[float, int, bool]:
             if time.monotonic() < until:
                 timed[kind].append(trainer.step_of(kind, fewer))
         if number == 0 and fewer is None and time.monotonic() < until:
-            trainer.step_of(trainer.find_largest_batch(kinds))
+            trainer.step_of(trainer.find_largest_batch(kinds)[0])
             has_largest = True
     steps = [step for inner in timed.values() for step in inner] or [warm_up]
     of_all = _mean(steps)

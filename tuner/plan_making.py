@@ -24,6 +24,9 @@ START_SECONDS, WORKER_SECONDS, TRIAL_SECONDS, END_SECONDS = 6.0, 3.0, 0.2, 8.0
 """Up to the first trial; of a worker's imports; between two trials; Ray's and the mirror's end (README, Figures)."""
 RAY_BYTES = 100 * 2**20
 """What Ray Tune's import adds to a worker's memory, which the timed process does without."""
+WHOLE_TRIAL, OLD_WORKER = 1.2, 1.5
+"""What a trial holds at its end, and at most in a worker that has run a dozen before, beside a step of its largest batch: the
+heap falls into pieces of many sizes, as batches are of many lengths (docs/decisions/0028 has what was measured)."""
 DRIVER_BYTES = 900 * 10**6
 """What the driver, Ray's own processes and the mirror hold on the driver's node, beside its trials."""
 _LEAST_TIMED, _TIMED_A_PROCESS = 6, 3
@@ -99,7 +102,7 @@ def make_plan(
         cost=own.cost,
         wall_bounds=(_median_wall(bounds[0]), _median_wall(bounds[1])),
         disk_bytes=_disk_bytes(search, probed, slots),
-        memory_bytes=_lowest_middle_highest([trial.memory_bytes + RAY_BYTES for trial in probed.timed.values()]),
+        memory_bytes=_memory_bytes([trial.memory_bytes + RAY_BYTES for trial in probed.timed.values()]),
         device_memory_bytes=_lowest_middle_highest(device) if any(device) else None,
         nodes=tuple(nodes),
         workers=by_workers,
@@ -237,6 +240,11 @@ def _rungs(outcomes: Sequence[Outcome], base: TrialConfig) -> tuple[PlannedRung,
 
 def _median_wall(outcomes: Sequence[Outcome]) -> float:
     return statistics.median(outcome.wall_seconds for outcome in outcomes)
+
+
+def _memory_bytes(of_steps: Sequence[int]) -> Span:
+    """Of the processes of whole trials, by what a step of each timed one holds."""
+    return Span(min(of_steps), WHOLE_TRIAL * statistics.median(of_steps), OLD_WORKER * max(of_steps))
 
 
 def _lowest_middle_highest(values: Sequence[int]) -> Span:

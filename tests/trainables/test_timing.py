@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trainables import timing
 from trainables.config import TrialConfig
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
 from trainables.timed import TimedTrial
@@ -65,8 +66,27 @@ def test_the_largest_batch_has_the_most_tokens_of_all(small_config: TrialConfig)
         before = real.position.tokens
         real._step()
         most = max(most, real.position.tokens - before)
-    trainer.step_of(trainer.find_largest_batch(trainer.kinds()))
-    assert trainer.position.tokens == most
+    kind, num_tokens = trainer.find_largest_batch(trainer.kinds())
+    trainer.step_of(kind)
+    assert trainer.position.tokens == most == num_tokens == trainer.most_tokens
+
+
+def test_a_larger_batch_holds_more_by_its_tokens(small_config: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = TimedTrainer(small_config)
+    trainer.step_of(next(iter(trainer.kinds())))
+    gradients = sum(4 * weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    monkeypatch.setattr(timing, "peak_memory_bytes", lambda: 900_000_000 + gradients)
+    monkeypatch.setattr(timing, "held_memory_bytes", lambda: 400_000_000)
+    monkeypatch.setattr(trainer, "most_tokens", 100.0)
+    assert trainer.memory_of(300.0) == (900_000_000 + gradients + 2 * 500_000_000, 0)
+    assert trainer.memory_of(100.0) == trainer.memory_of(10.0) == (900_000_000 + gradients, 0)
+
+
+@pytest.mark.parametrize(("micro_batch_size", "at_once"), [(None, 1.0), (2, 0.5), (8, 1.0)])
+def test_of_a_step_in_parts_one_is_held_at_once(micro_batch_size: int | None, at_once: float, small_config: TrialConfig) -> None:
+    trainer = TimedTrainer(small_config.override({"data.batch_size": 4, "data.micro_batch_size": micro_batch_size}))
+    trainer.step_of(next(iter(trainer.kinds())))
+    assert trainer.most_tokens == trainer.position.tokens * at_once
 
 
 def test_what_it_says_of_files_is_no_more_than_they_can_be(small_config: TrialConfig) -> None:

@@ -12,7 +12,7 @@ from tests.tuner.planned import NODE, as_guessed, planned, timed
 from trainables.config import TrialConfig
 from tuner.plan import Plan, PlannedNode
 from tuner.plan_courses import LEAST_PAST, Costs, past_courses
-from tuner.plan_making import END_SECONDS, RAY_BYTES, START_SECONDS, TRIAL_SECONDS, WORKER_SECONDS, WORKERS
+from tuner.plan_making import END_SECONDS, OLD_WORKER, RAY_BYTES, START_SECONDS, TRIAL_SECONDS, WORKER_SECONDS, WORKERS
 from tuner.plan_probe import Probed
 from tuner.plan_simulation import Span
 from tuner.prepare import prepare
@@ -120,7 +120,9 @@ def test_memory_and_disk_are_those_of_what_was_timed(search: SearchPlan) -> None
         return Probed(dict(zip(list(configs)[1:], values, strict=True)), {"middle": "out of memory"}, 1, 40.0)
 
     plan = planned(search, probe=probe)
-    assert plan.memory_bytes.low == 10**9 + RAY_BYTES and plan.memory_bytes.high == 10**9 * len(plan.timed) + RAY_BYTES
+    assert plan.memory_bytes.low == 10**9 + RAY_BYTES
+    assert plan.memory_bytes.high == OLD_WORKER * (10**9 * len(plan.timed) + RAY_BYTES)
+    assert plan.memory_bytes.low < plan.memory_bytes.middle < plan.memory_bytes.high
     assert plan.device_memory_bytes is not None and plan.failed == {"middle": "out of memory"}
     assert plan.disk_bytes.low <= plan.disk_bytes.middle <= plan.disk_bytes.high == search.most_bytes(2)
     assert plan.nodes == (NODE,)

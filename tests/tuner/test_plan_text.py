@@ -30,8 +30,8 @@ def test_it_says_all_that_was_promised(plan: Plan) -> None:
         "at 2.00 an hour of a worker",
         "Rungs (one trial of 3 goes on)",
         "peak disk ",
-        "a trial 1.1 GB of memory",
-        "node here: 2 at once take up to 2.2 GB; it has 8.0 GB\n",
+        "a trial 1.3 GB of memory",
+        "node here: 2 at once take up to 3.3 GB; it has 8.0 GB\n",
         "Timed in 1 s, 2 at once",
         "dearest ",
         "to confirm 15 trainings in full once the search is over: ",
@@ -44,15 +44,15 @@ def test_it_says_all_that_was_promised(plan: Plan) -> None:
 
 def test_too_little_memory_cries_out(plan: Plan) -> None:
     text = plain(replace(plan, nodes=(replace(NODE, memory_bytes=10**9), replace(NODE, host="there", memory_bytes=0))))
-    assert "node here: 2 at once take up to 2.2 GB; it has 1.0 GB: TOO LITTLE" in text
-    assert "node there: 2 at once take up to 2.2 GB; it has not known\n" in text
+    assert "node here: 2 at once take up to 3.3 GB; it has 1.0 GB: TOO LITTLE" in text
+    assert "node there: 2 at once take up to 3.3 GB; it has not known\n" in text
 
 
 def test_a_node_that_the_driver_runs_on_holds_its_processes_too(plan: Plan) -> None:
-    nodes = (replace(NODE, memory_bytes=3 * 10**9, other_bytes=9 * 10**8), replace(NODE, host="there", memory_bytes=3 * 10**9))
+    nodes = (replace(NODE, memory_bytes=4 * 10**9, other_bytes=9 * 10**8), replace(NODE, host="there", memory_bytes=4 * 10**9))
     text = plain(replace(plan, nodes=nodes))
-    assert "node here: 2 at once and the search's own processes, 900 MB, take up to 3.1 GB; it has 3.0 GB: TOO LITTLE" in text
-    assert "node there: 2 at once take up to 2.2 GB; it has 3.0 GB\n" in text
+    assert "node here: 2 at once and the search's own processes, 900 MB, take up to 4.2 GB; it has 4.0 GB: TOO LITTLE" in text
+    assert "node there: 2 at once take up to 3.3 GB; it has 4.0 GB\n" in text
 
 
 def test_without_a_price_there_is_no_cost_and_without_rungs_no_table_of_them(plan: Plan) -> None:
