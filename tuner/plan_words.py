@@ -109,7 +109,7 @@ def assumptions(search: SearchPlan, probed: Probed, overhead: Overhead, at_once:
     if isinstance(search.space, StudySpace) and any(row.teachers for row in search.space.study.rows):
         out.append("students wait for their teachers, which is not simulated; nor are the teachers' own predictions timed")
     if not all(trial.has_largest_batch for trial in probed.timed.values()):
-        out.append("for some trials no time was left for a step with their largest batch: their memory is reckoned by a smaller one")
+        out.append("of some trials no step with their largest batch was timed: their memory is reckoned by a smaller one")
     if len({node.host for node in nodes}) > 1:
         out.append("the steps were timed on this machine; the cluster's other nodes may be faster or slower")
     return out
