@@ -71,7 +71,7 @@ def model_card(header: Mapping[str, Any], record: TrialRecord, *, chosen: bool =
             "---",
             f"# A multitask BERT: {', '.join(task.title for task in tasks.tasks)}",
             "",
-            *_warning(record),
+            *_warning(record, chosen=chosen),
             f"Trial {record.number} ({_STATES.get(record.state, record.state)}) of the search `{header.get('name')}`, "
             f"{_trained_again(record)}encoder `{encoder}`, data `{record.config['data']['source']}`.",
             "",
@@ -186,7 +186,7 @@ def _examples(record: TrialRecord) -> int:
     return int(record.reports[-1].get("examples", record.budget_used)) if record.reports else 0
 
 
-def _warning(record: TrialRecord) -> list[str]:
+def _warning(record: TrialRecord, *, chosen: bool) -> list[str]:
     """What is to be said first of a model that did not have its full budget."""
     if record.state == "complete":
         return []
@@ -194,10 +194,10 @@ def _warning(record: TrialRecord) -> list[str]:
     share, full = report.get("dev_share", 1.0), record.config.get("budget_examples")
     dev = "the search part of dev" if record.config["data"].get("confirm_share") else "dev"
     part = f", and scored on {share:.0%} of {dev}" if share < 1 else ""
+    why = "No trial of the search had its full budget when this was exported. " if chosen else ""
     return [
         f"**Not fully trained**: the model after {report.get('examples', record.budget_used)} of {full} examples{part}. "
-        "No trial of the search had its full budget when this was exported. `config.yaml` trains the full budget, and gives "
-        "another model.",
+        f"{why}`config.yaml` trains the full budget, and gives another model.",
         "",
     ]
 

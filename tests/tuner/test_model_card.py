@@ -120,6 +120,9 @@ def test_a_model_without_its_full_budget_is_not_passed_off_as_one_with_it() -> N
     text = model_card({"name": "night1"}, TrialRecord(0, "running", {}, config, (early,)))
     assert "**Not fully trained**: the model after 67 of 600 examples, and scored on 25% of dev." in text
     assert "Trial 0 (cut off, may go on)" in text and "67 training examples" in text
+    assert "No trial of the search had its full budget" in text
+    asked_for = model_card({"name": "night1"}, TrialRecord(0, "stopped", {}, config, (early,)), chosen=False)
+    assert "after 67 of 600 examples" in asked_for and "No trial of the search" not in asked_for
     config["data"]["confirm_share"] = 0.4
     text = model_card({"name": "night1"}, TrialRecord(0, "running", {}, config, (early,)))
     assert "and scored on 25% of the search part of dev." in text
