@@ -252,11 +252,14 @@ def _lowest_middle_highest(values: Sequence[int]) -> Span:
 
 
 def _disk_bytes(search: SearchPlan, probed: Probed, slots: int) -> Span:
-    def peak(model_bytes: float, checkpoint_bytes: float) -> float:
-        return replace(search, model_bytes=int(model_bytes), checkpoint_bytes=int(checkpoint_bytes)).most_bytes(slots)
+    """Between two reports; while one trial of the middle size writes a checkpoint; while all of the largest write all at once."""
+
+    def usual(model_bytes: float, checkpoint_bytes: float) -> float:
+        return replace(search, model_bytes=int(model_bytes), checkpoint_bytes=int(checkpoint_bytes)).usual_bytes(slots)
 
     models = [trial.model_bytes for trial in probed.timed.values()]
     checkpoints = [trial.checkpoint_bytes for trial in probed.timed.values()]
     most = float(search.most_bytes(slots))
-    middle = min(most, peak(statistics.median(models), statistics.median(checkpoints)))
-    return Span(min(middle, peak(min(models), min(checkpoints))), middle, most)
+    a_checkpoint = statistics.median(checkpoints)
+    middle = min(most, usual(statistics.median(models), a_checkpoint) + a_checkpoint)
+    return Span(min(middle, usual(min(models), min(checkpoints))), middle, most)

@@ -79,6 +79,15 @@ def most_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slot
     return slots * at_work + (keep_models + 1) * model_bytes + num_trials * TEXT_BYTES
 
 
+def usual_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slots: int, keep_models: int) -> int:
+    """As `most_bytes`, but between two reports: what is only there while something is written is not counted.
+
+    The model of a trial's best report is then one with its checkpoint's files, or a model.
+    """
+    at_work = KEPT_CHECKPOINTS * checkpoint_bytes
+    return slots * at_work + keep_models * model_bytes + num_trials * TEXT_BYTES
+
+
 def running_bytes(*, model_bytes: int, checkpoint_bytes: int) -> int:
     """What one trial that may go on takes at most, wherever it works."""
     return (KEPT_CHECKPOINTS + 1) * checkpoint_bytes + 2 * model_bytes

@@ -16,7 +16,7 @@ from trainables.inputs import DataChangedError, Inputs, changed_sums, is_teacher
 from trainables.parts import Problems
 from trainables.sizes import most_checkpoint_bytes, most_model_bytes
 from tuner.confirm import is_confirmed, num_trainings
-from tuner.room import TEXT_BYTES, most_bytes, running_bytes
+from tuner.room import TEXT_BYTES, most_bytes, running_bytes, usual_bytes
 from tuner.settings import SearchSettings
 
 SAMPLE_BUDGET = 630
@@ -74,13 +74,21 @@ class SearchPlan:
 
     def most_bytes(self, slots: int) -> int:
         """What trials and ledger take at most with so many trials at once (`tuner.room`)."""
-        return most_bytes(
-            model_bytes=self.model_bytes,
-            checkpoint_bytes=self.checkpoint_bytes,
-            num_trials=self.settings.trials + num_trainings(self.settings, self.base),
-            slots=slots,
-            keep_models=self.settings.keep_models + (self.settings.confirm + 1 if is_confirmed(self.settings, self.base) else 0),
-        )
+        return most_bytes(**self._sizes(slots))
+
+    def usual_bytes(self, slots: int) -> int:
+        """What they take between two reports, once as many models are kept as may be."""
+        return usual_bytes(**self._sizes(slots))
+
+    def _sizes(self, slots: int) -> dict[str, int]:
+        num_confirmed = self.settings.confirm + 1 if is_confirmed(self.settings, self.base) else 0
+        return {
+            "model_bytes": self.model_bytes,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "num_trials": self.settings.trials + num_trainings(self.settings, self.base),
+            "slots": slots,
+            "keep_models": self.settings.keep_models + num_confirmed,
+        }
 
     def bytes_in_folder(self) -> int:
         """What the search's folder takes where trials lie in a storage: the ledger, logs, a model to be exported."""

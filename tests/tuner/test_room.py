@@ -5,7 +5,7 @@ import pytest
 
 from trainables.disk import is_disk_full
 from tuner import room
-from tuner.room import MIB, RESERVES, Room, check_room, describe_need, used_bytes
+from tuner.room import MIB, RESERVES, TEXT_BYTES, Room, check_room, describe_need, most_bytes, used_bytes, usual_bytes
 
 
 @pytest.mark.parametrize("name", RESERVES)
@@ -33,6 +33,13 @@ def test_a_folder_that_is_gone_is_left_to_whoever_writes_there(tmp_path: Path) -
     for name in RESERVES:
         check_room(name, tmp_path / "gone")
         check_room(name, tmp_path)
+
+
+def test_between_two_reports_a_search_takes_what_it_keeps() -> None:
+    sizes = {"model_bytes": 10**6, "checkpoint_bytes": 3 * 10**6, "num_trials": 7, "keep_models": 4}
+    assert usual_bytes(**sizes, slots=2) == 2 * 2 * 3 * 10**6 + 4 * 10**6 + 7 * TEXT_BYTES
+    writing = 2 * (3 + 2) * 10**6 + 10**6
+    assert most_bytes(**sizes, slots=2) == usual_bytes(**sizes, slots=2) + writing
 
 
 def test_what_is_needed_is_told_with_a_warning_where_less_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
