@@ -24,7 +24,7 @@ OWNERS = {
         "tuner/searcher.py",
         "tuner/watchdog.py",
     },
-    "mlflow": {"tuner/tracking.py"},
+    "mlflow": {"tuner/mirror.py", "tuner/mlflow_store.py"},
     "plotly": {"reports/drawing.py"},
     "optuna": {
         "reports/importance.py",
@@ -39,12 +39,12 @@ OWNERS = {
     "sqlite3": {
         "tuner/backup.py",
         "tuner/ledger_rows.py",
+        "tuner/mlflow_store.py",
         "tuner/recovery.py",
         "tuner/repair_plan.py",
         "tuner/restoration.py",
         "tuner/store_check.py",
         "tuner/stores.py",
-        "tuner/tracking.py",
     },
     "datasets": {"trainables/data/hub.py"},
     "transformers": {"trainables/outside/labelling.py"},

@@ -27,7 +27,8 @@ from tuner.housekeeping import PeakDisk, Sweeper
 from tuner.interrupts import EXIT_INTERRUPTED, Interrupts
 from tuner.ledger import Ledger
 from tuner.lineage import describe_code_and_machine
-from tuner.mirror_process import MirrorResult, sync_command
+from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
+from tuner.mlflow_store import default_tracking_uri
 from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
@@ -41,7 +42,6 @@ from tuner.seals import SEALS, seals
 from tuner.search_plan import SearchPlan
 from tuner.stored_trials import PLACE, StoredTrials, claim, new_place, search_place
 from tuner.stretches import noted
-from tuner.tracking import MirrorProcess, default_tracking_uri
 
 _MIRROR_SECONDS = 20.0
 _UPLOAD_SECONDS = 40.0

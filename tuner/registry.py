@@ -1,7 +1,7 @@
 """The winner in MLflow's model registry: an export as a logged model, and a version of a registered model that names it.
 
 Weights are safetensors, and no file is there that MLflow would load code from (`MLmodel`): who wants the model downloads it and
-loads it as any export.  The calls go to a client that is passed in; `tuner/tracking.py` makes it.
+loads it as any export.  The calls go to a client that is passed in; `tuner/mlflow_store.py` makes it.
 """
 
 from collections.abc import Iterator, Mapping

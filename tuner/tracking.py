@@ -5,23 +5,19 @@ no MLflow.  `python -m tuner.tracking sync DIR` sends what is missing, once; `se
 Neither of the first two trusts what it remembers: after a start, and after every error, they read back what MLflow holds (runs by
 the tags `tritune.search` and `tritune.trial`, points by the history of one metric) and send the rest.  What MLflow must hold says
 `tuner/mirror_runs.py`, what is missing `tuner/mirror_plan.py`, how a winner gets into the model registry `tuner/registry.py`;
-this is the only file that imports MLflow, and it does so late, because that takes seconds.
+`tuner/mirror.py` sends it, to a store that `tuner/mlflow_store.py` opens.
 """
 
 import contextlib
 import logging
 import os
 import signal
-import sqlite3
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import filelock
-import sqlalchemy
 import typer
 
 from trainables.parts import ConfigError
@@ -32,136 +28,21 @@ from tuner.console import visible_lines
 from tuner.handover import exported_trial
 from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
+from tuner.mirror import Mirror
 from tuner.mirror_loop import Follower, watch_parent
-from tuner.mirror_plan import Create, HeldRun, Log, Operation, SetStatus, count_missing, is_whole, plan_run
-from tuner.mirror_process import MirrorProcess, MirrorResult, sync_command
-from tuner.mirror_runs import CHILD_CURVE, PARENT_CURVE, SEARCH_TAG, TRIAL_TAG, Artifact, WantedRun, wanted_runs
+from tuner.mirror_process import sync_command
+from tuner.mirror_runs import WantedRun, wanted_runs
+from tuner.mlflow_store import SQLITE, default_tracking_uri, file_of
 from tuner.records import TrialRecord
-from tuner.registry import REGISTRATION, Registered, Winner, register, winner_of
+from tuner.registry import REGISTRATION, winner_of
 from tuner.search_folder import BEST, RUNS, check_links, is_live
-from tuner.settings import parse_tracking_uri, sqlite_url
+from tuner.settings import parse_tracking_uri
 from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
-__all__ = ["Mirror", "MirrorProcess", "MirrorResult", "app", "default_tracking_uri"]
-
-EXPERIMENT = "tritune"
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI at training runs, not at traces
 _LOCK_FILE = ".mirror.lock"
-_SQLITE = "sqlite:///"
-_PARENT_TAG = "mlflow.parentRunId"
-_REFUSED = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # ours read back first: a request that was retried blindly may make a run twice
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Shows a search in MLflow, from its ledger."
 )
-
-
-def default_tracking_uri(search_folder: Path) -> str:
-    """The store that all searches beside this one share: `mlflow.db` in the folder that the search's folder lies in."""
-    return sqlite_url(search_folder.resolve().parent / "mlflow.db")
-
-
-class Mirror:
-    """Sends what MLflow lacks of one search.
-
-    Attributes:
-        sent: operations done so far, by kind (`runs`, `reports`, `files`).
-        settled: trials that have ended and were shown whole; none after an error other than a refused run.
-        registered: what came of the last registration.
-    """
-
-    def __init__(self, tracking_uri: str) -> None:
-        self.sent: Counter[str] = Counter()
-        self._uri = tracking_uri
-        self._client: Any = None
-        self._experiment_id = ""
-        self._held: dict[int | None, HeldRun] | None = None  # None: to be read back
-        self.settled: set[int] = set()
-        self.registered: Registered | None = None
-        self._last_known: dict[int | None, HeldRun] | None = None
-
-    def send(self, wanted: Mapping[int | None, WantedRun]) -> None:
-        """Sends all that is missing, the parent first.  A run that MLflow refuses does not keep the others back.
-
-        Raises:
-            Exception: whatever MLflow raised; what it holds is read back the next time.
-        """
-        held = self._last_known = self._known(wanted)
-        self._held, settled, self.settled = None, self.settled, set()
-        refused: dict[int | None, Exception] = {}
-        for trial, run in wanted.items():
-            try:
-                self._send_run(trial, run, held)
-            except Exception as error:
-                if trial is None or getattr(error, "error_code", "") not in _REFUSED:
-                    raise
-                refused[trial] = error
-        sent = (trial for trial, run in wanted.items() if run.is_final and trial not in refused)
-        self.settled = settled | {trial for trial in sent if trial is not None}
-        if refused:
-            raise next(iter(refused.values()))
-        self._held = held
-
-    def register(self, winner: Winner, *, crown: bool = False) -> Registered:
-        """Registers a model whose trial was sent (see `tuner.registry.register`).
-
-        Raises:
-            ConfigError: MLflow holds no run of the trial.
-            Exception: whatever MLflow raised.
-        """
-        run = (self._held or {}).get(winner.trial)
-        if run is None:
-            raise ConfigError([f"trial {winner.trial} has no run in MLflow, and so its model cannot be registered"])
-        self.registered = register(self._client, self._experiment_id, run.run_id, winner, crown=crown)
-        return self.registered
-
-    def count_missing(self, wanted: Mapping[int | None, WantedRun]) -> tuple[int, int]:
-        """Trials and reports that MLflow lacks, as far as is known without asking; all of them where it never answered."""
-        return count_missing(wanted, self._last_known)
-
-    def _known(self, wanted: Mapping[int | None, WantedRun]) -> dict[int | None, HeldRun]:
-        """What MLflow holds: as remembered since the last success, else read back."""
-        if self._held is not None:
-            return self._held
-        if self._client is None:
-            self._client, self._experiment_id = _connect(self._uri)
-        return _read_back(self._client, self._experiment_id, wanted)
-
-    def _send_run(self, trial: int | None, run: WantedRun, held: dict[int | None, HeldRun]) -> None:
-        there = held.get(trial)
-        if there is not None and is_whole(run, there):
-            return
-        if trial is not None:
-            run = replace(run, tags={**run.tags, _PARENT_TAG: held[None].run_id})
-        for operation in plan_run(run, there):
-            self._apply(operation, trial, held)
-
-    def _apply(self, operation: Operation, trial: int | None, held: dict[int | None, HeldRun]) -> None:
-        if isinstance(operation, Create):
-            run = operation.run
-            made = self._client.create_run(self._experiment_id, run.start_ms or None, dict(run.tags), run.name)
-            held[trial] = HeldRun(made.info.run_id, tags=dict(run.tags))
-            self.sent["runs"] += 1
-            return
-        there = held[trial]
-        if isinstance(operation, Log):
-            _log_batch(self._client, there, operation)
-            self.sent["reports"] += len(operation.points) if trial is not None else 0
-        elif isinstance(operation, SetStatus):
-            _set_status(self._client, there, operation)
-        else:
-            _upload(self._client, there.run_id, operation.artifact)
-            self.sent["files"] += 1
 
 
 @app.command()
@@ -254,7 +135,7 @@ def serve(
         uri = store_in(folder) or ""
     if uri.startswith("http"):
         raise _failure(f"{uri}: this search is shown by that server; open it in a browser", 2)
-    if not uri or (uri.startswith(_SQLITE) and not _file_of(uri).is_file()):
+    if not uri or (uri.startswith(SQLITE) and not file_of(uri).is_file()):
         raise _failure(f"{folder}: no MLflow store stands here (there is no mlflow.db); a search makes it", 2)
     typer.echo(f"http://{HOST}:{port} shows {uri}; Ctrl-C ends it")
     sys.stdout.flush()
@@ -299,129 +180,6 @@ def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
     asked = header.get(REGISTRATION)
     if asked and header.get("ended"):
         mirror.register(winner_of(folder, header, folder / BEST, asked["name"], trial=asked["trial"]))
-
-
-def _connect(uri: str) -> tuple[Any, str]:
-    """A client and the id of the experiment; both are made where they are missing, by one process at a time."""
-    _set_environment()
-    from mlflow import MlflowClient
-
-    with _only_maker(uri):
-        client = MlflowClient(tracking_uri=uri)
-        return client, _experiment_id(client, uri)
-
-
-@contextlib.contextmanager
-def _only_maker(uri: str) -> Iterator[None]:
-    """Lets one search at a time make what is missing in a SQLite store."""
-    if not uri.startswith(_SQLITE):
-        yield
-        return
-    path = _file_of(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock", timeout=60):
-        if not path.exists():
-            _make_store(path)
-        yield
-
-
-def _make_store(path: Path) -> None:
-    """A new SQLite store, made aside and renamed: one whose making was cut short would never be opened again.
-
-    It gets a write-ahead log: whoever reads, such as MLflow's UI, does not make the mirror wait, and commits cost a half.
-    """
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-
-    making = path.with_name(f"{path.name}.making")
-    for left in path.parent.glob(f"{making.name}*"):
-        left.unlink()
-    engine = create_sqlalchemy_engine(sqlite_url(making))
-    _initialize_tables(engine)
-    engine.dispose()
-    with contextlib.closing(sqlite3.connect(making)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    making.rename(path)
-
-
-def _file_of(sqlite_uri: str) -> Path:
-    return Path(sqlalchemy.make_url(sqlite_uri).database or "")
-
-
-def _set_environment() -> None:
-    """Bounds MLflow's waiting and closes what is open by default, before it is imported; what the user set stands."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
-def _experiment_id(client: Any, uri: str) -> str:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        folder = _file_of(uri).resolve().parent / "mlartifacts" if uri.startswith(_SQLITE) else None
-        try:
-            location = folder.as_uri() if folder else None
-            return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=_EXPERIMENT_TAGS))
-        except Exception:  # another search was faster
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def _read_back(client: Any, experiment_id: str, wanted: Mapping[int | None, WantedRun]) -> dict[int | None, HeldRun]:
-    """The runs of a search that MLflow holds; histories are read only of those that are not whole."""
-    held: dict[int | None, HeldRun] = {}
-    for run in _search_runs(client, experiment_id, wanted[None].tags[SEARCH_TAG]):
-        trial = int(run.data.tags[TRIAL_TAG]) if TRIAL_TAG in run.data.tags else None
-        if trial in held:  # a server that made a run and did not say so was asked again
-            client.delete_run(run.info.run_id)
-            continue
-        there = HeldRun(run.info.run_id, run.info.status, dict(run.data.tags), dict(run.data.params))
-        if trial in wanted and not is_whole(wanted[trial], there):
-            history = client.get_metric_history(there.run_id, PARENT_CURVE if trial is None else CHILD_CURVE)
-            there.steps = {metric.step for metric in history}
-        held[trial] = there
-    return held
-
-
-def _search_runs(client: Any, experiment_id: str, search_id: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], f"tags.`{SEARCH_TAG}` = '{search_id}'", order_by=["attributes.start_time ASC"], page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _log_batch(client: Any, held: HeldRun, log: Log) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    metrics = [Metric(key, value, point.timestamp_ms, point.step) for point in log.points for key, value in point.metrics.items()]
-    params = [Param(key, value) for key, value in log.params.items()]
-    tags = [RunTag(key, value) for key, value in log.tags.items()]
-    client.log_batch(held.run_id, metrics, params, tags, synchronous=True)
-    held.params |= log.params
-    held.tags |= log.tags
-    held.steps |= {point.step for point in log.points}
-
-
-def _set_status(client: Any, held: HeldRun, change: SetStatus) -> None:
-    if change.status == "RUNNING":
-        client.update_run(held.run_id, status=change.status)
-    else:
-        client.set_terminated(held.run_id, change.status, change.end_ms or None)
-    held.status = change.status
-
-
-def _upload(client: Any, run_id: str, artifact: Artifact) -> None:
-    if artifact.path is None:
-        client.log_text(run_id, artifact.text, artifact.name)
-    else:
-        client.log_artifact(run_id, str(artifact.path), artifact.name.rpartition("/")[0] or None)
 
 
 def _open(folder: Path, tracking_uri: str | None) -> tuple[Ledger, str]:

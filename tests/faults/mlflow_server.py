@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3_server import free_port
-from tuner import tracking
+from tuner import mlflow_store
 from tuner.ledger import Ledger
 
 START_SECONDS = 180.0
@@ -79,7 +79,7 @@ def mirror_problems(uri: str, folder: Path) -> list[str]:
         uri: of a server or a store.
         folder: of the search.
     """
-    client, experiment = tracking._connect(uri)
+    client, experiment = mlflow_store.connect(uri)
     ledger = Ledger.open(folder)
     found = client.search_runs([experiment], f"tags.`tritune.search` = '{ledger.header['id']}'", max_results=1000)
     by_trial = {run.data.tags.get("tritune.trial"): run for run in found}

@@ -15,7 +15,7 @@ from tests.faults import driving
 from tests.faults.ledger_check import Observer, problems_of
 from tests.faults.mlflow_server import Server, mirror_problems, server_in
 from tests.faults.scorecard import Row
-from tuner import tracking
+from tuner import mlflow_store
 
 FAULTS = ["killed", "never up", "stopped", "locked"]
 ARGS = ("--searcher", "random", "--early-stopping", "none", "--trials", "4")
@@ -59,7 +59,7 @@ def test_mlflow_fails_and_the_search_goes_on(
 def _uri(fault: str, server: Server) -> str:
     """Where the search sends its points; a server is started for those who fail later."""
     if fault == "locked":
-        tracking._connect(server.store)
+        mlflow_store.connect(server.store)
         return server.store
     return server.uri if fault == "never up" else server.start().uri
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.end_to_end.conftest import ROOT
-from tuner.tracking import _make_store, _set_environment
+from tuner.mlflow_store import make_store, set_environment
 
 pytestmark = [
     pytest.mark.row(22, "foreign hosts, foreign origins and names that lead elsewhere, asked of the MLflow server"),
@@ -58,8 +58,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     runs, port = tmp_path_factory.mktemp("served") / "runs", free_port()
     runs.mkdir()
     (runs.parent / "secret").write_text("canary of a file")
-    _set_environment()
-    _make_store(runs / "mlflow.db")
+    set_environment()
+    make_store(runs / "mlflow.db")
     opened = {"MLFLOW_SERVER_ALLOWED_HOSTS": "*", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tuner.tracking", "serve", str(runs), "--port", str(port)],

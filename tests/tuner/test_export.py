@@ -391,7 +391,7 @@ def test_a_storage_that_is_gone_is_told(stored: tuple[Path, Storage], monkeypatc
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
 def test_what_is_exported_may_be_registered_and_the_last_one_asked_for_is_the_champion(search: Path) -> None:
-    from tuner import tracking
+    from tuner import mlflow_store
 
     with_best, with_other = run(search, "--register", "bert"), run(search, "--trial", "0", "--register", "bert")
     again = run(search, "--register", "bert")
@@ -401,7 +401,7 @@ def test_what_is_exported_may_be_registered_and_the_last_one_asked_for_is_the_ch
         "registered as bert, version 2",
         "registered as bert, version 1 (it was there)",
     ]
-    client, _ = tracking._connect(tracking.default_tracking_uri(search))
+    client, _ = mlflow_store.connect(mlflow_store.default_tracking_uri(search))
     champion = client.get_model_version_by_alias("bert", "champion")
     assert (str(champion.version), champion.tags["tritune.trial"]) == ("1", "1")
     assert champion.tags["tritune.score"] == f"{Ledger.open(search).record(1).score:.6f}"

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.mirrored_search import finished
 from trainables.parts import ConfigError, Problems
-from tuner import tracking
+from tuner import mlflow_store, tracking
 from tuner.export import app as export_command
 from tuner.export import export_best
 from tuner.ledger import Ledger
+from tuner.mlflow_store import default_tracking_uri
 from tuner.registry import Winner, register, winner_of
 from tuner.search_folder import write_json
 from tuner.settings import parse_model_name
-from tuner.tracking import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
 CALLS = ("create_logged_model", "log_model_artifacts", "finalize_logged_model", "create_registered_model", "create_model_version")
@@ -35,7 +35,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(export: Path) -> tuple[Any, str]:
     """A client, and the experiment's id."""
-    return tracking._connect(default_tracking_uri(export.parent))
+    return mlflow_store.connect(default_tracking_uri(export.parent))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def read(best: Path, search: str = "done-id", **how: Any) -> Winner:
 
 
 def connect(folder: Path) -> Any:
-    return tracking._connect(default_tracking_uri(folder))[0]
+    return mlflow_store.connect(default_tracking_uri(folder))[0]
 
 
 def versions(client: Any, name: str) -> list[Any]:

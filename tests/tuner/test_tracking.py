@@ -24,15 +24,17 @@ from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.mirrored_search import BASE, Search, export, finished
 from trainables.config import TrialConfig
 from trainables.paths import read_yaml
-from tuner import tracking
+from tuner import mlflow_store, tracking
 from tuner.export import export_best
 from tuner.ledger import Ledger
+from tuner.mirror import Mirror
 from tuner.mirror_loop import Follower
 from tuner.mirror_plan import Create, HeldRun, Log, SetStatus, Upload, count_missing, is_whole, plan_run
+from tuner.mirror_process import MirrorProcess
 from tuner.mirror_runs import Point, clean_name, wanted_runs
+from tuner.mlflow_store import default_tracking_uri
 from tuner.records import rank
 from tuner.search_folder import trial_folder
-from tuner.tracking import Mirror, MirrorProcess, default_tracking_uri
 
 # MLflow 3.17 uses an option of SQLAlchemy that 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")
@@ -64,7 +66,7 @@ def uri(runs: Path) -> str:
 
 @pytest.fixture(scope="module")
 def client(uri: str) -> Any:
-    return tracking._connect(uri)[0]
+    return mlflow_store.connect(uri)[0]
 
 
 @pytest.fixture
@@ -330,7 +332,7 @@ def test_a_report_is_one_point_of_few_plain_metrics(client: Any, shown: dict[int
 def test_a_new_store_has_a_write_ahead_log_and_one_experiment(runs: Path, client: Any, uri: str) -> None:
     with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert tracking._connect(uri)[1] == client.get_experiment_by_name("tritune").experiment_id
+    assert mlflow_store.connect(uri)[1] == client.get_experiment_by_name("tritune").experiment_id
 
 
 def test_a_store_whose_making_was_cut_short_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,9 +348,9 @@ def test_a_store_whose_making_was_cut_short_is_made_anew(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(utils, "_initialize_tables", make_a_half)
         with pytest.raises(SystemExit):
-            tracking._connect(uri)
+            mlflow_store.connect(uri)
     assert not (tmp_path / "runs" / "mlflow.db").exists()
-    client, experiment_id = tracking._connect(uri)
+    client, experiment_id = mlflow_store.connect(uri)
     assert client.get_experiment(experiment_id).name == "tritune"
 
 
@@ -537,7 +539,7 @@ def test_sync_refuses_credentials_and_repeats_none(where: str, tmp_path: Path) -
 
 def test_a_store_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "50% {a}#b?c%41"
-    client, experiment_id = tracking._connect(default_tracking_uri(folder / "s"))
+    client, experiment_id = mlflow_store.connect(default_tracking_uri(folder / "s"))
     run = client.create_run(experiment_id)
     client.log_text(run.info.run_id, "text", "a/b.txt")
     assert [file.path for file in client.list_artifacts(run.info.run_id, "a")] == ["a/b.txt"]
@@ -547,7 +549,7 @@ def test_a_store_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
 
 def test_the_environment_bounds_mlflow_but_the_users_wish_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"MLFLOW_HTTP_REQUEST_TIMEOUT": "99"})
-    tracking._set_environment()
+    mlflow_store.set_environment()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "99"
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
