@@ -27,7 +27,7 @@ from tuner.confirmation import Confirmation, confirmation_of
 from tuner.console import SteadyConsole, visible, visible_lines
 from tuner.ledger import Ledger
 from tuner.ledger_places import LedgerError
-from tuner.records import TrialRecord, searched, standing
+from tuner.records import TrialRecord, searched, searched_rows, standing
 from tuner.search_folder import is_live
 from tuner.tables import Column, align, as_markdown, draw, lay_out
 
@@ -275,9 +275,11 @@ def caveats(leaderboard: Leaderboard, rows: Sequence[Row]) -> list[str]:
     lines, parts = [], sorted({row.dev_share for row in rows if row.dev_share < 1})
     if parts:
         of = " or ".join(f"{share:.0%}" for share in parts)
-        lines.append(f"Without its full budget, a trial's score is of {of} of dev: it does not compare with one of all of it.")
+        of_all = searched_rows(leaderboard.confirm_share)
+        why = "it does not compare with one of all of it."
+        lines.append(f"Without its full budget, a trial's score is of {of} of {of_all}: {why}")
     if leaderboard.confirm_share:
-        lines.append(f"Trials are scored on {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept back.")
+        lines.append(f"Trials are scored on the search part, {1 - leaderboard.confirm_share:.0%} of dev; the rest is kept back.")
     return lines
 
 

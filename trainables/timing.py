@@ -119,15 +119,14 @@ class TimedTrainer(Trainer):
     def memory_of(self, num_tokens: float) -> tuple[int, int]:
         """What a step of so many tokens at once would hold, by the largest one so far: bytes of memory, and of the GPU's.
 
-        Beside what is held between two steps and the gradients, all of it grows with the tokens.
+        Beside what is held between two steps, gradients with it, all of it grows with the tokens.
         """
         growth = max(0.0, num_tokens / self.most_tokens - 1)
         peak, device_peak = peak_memory_bytes(), _device_peak(self.device)
-        gradients = sum(weight.nbytes for weight in self.trained.parameters() if weight.requires_grad)
         is_on_device = self.device.type == "cuda"
         hand_back_freed_memory()
-        of_batch = 0 if is_on_device else max(0, peak - held_memory_bytes() - gradients)
-        of_device = max(0, device_peak - torch.cuda.memory_allocated(self.device) - gradients) if is_on_device else 0
+        of_batch = 0 if is_on_device else max(0, peak - held_memory_bytes())
+        of_device = max(0, device_peak - torch.cuda.memory_allocated(self.device)) if is_on_device else 0
         return peak + round(growth * of_batch), device_peak + round(growth * of_device)
 
     def _tokens_of_batches(self, task: str) -> list[int]:

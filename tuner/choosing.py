@@ -60,10 +60,22 @@ def in_order_of_choice(records: list[TrialRecord], confirmed: Confirmation | Non
     return [*(record for trainings in again for record in sorted(trainings, key=standing)), *rank(records)]
 
 
+def _in_words(numbers: list[int]) -> str:
+    """Ascending numbers, those without a gap as a range: `0, 1, 4 to 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    spans = (f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return ", ".join(spans) or "none"
+
+
 def _asked_for(folder: Path, records: list[TrialRecord], trial: int, storage: str | None) -> TrialRecord:
     by_number = {record.number: record for record in records}
     if trial not in by_number:
-        raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are 0 to {max(by_number, default=-1)}"])
+        raise ExportError([f"--trial: {folder} has no trial {trial}; its trials are {_in_words(sorted(by_number))}"])
     record = by_number[trial]
     if record.score is None:
         raise ExportError([f"--trial: trial {trial} ({record.state}) has no report, and so no model"])

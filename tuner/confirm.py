@@ -63,7 +63,28 @@ def num_to_come(records: Sequence[TrialRecord], settings: SearchSettings, base: 
     """Trainings that are still to be begun; at most so many, while the search may still report."""
     if is_search_over(records, settings):
         return len(missing(records, settings, base))
-    return max(0, num_trainings(settings, base) - (len(records) - len(searched(records))))
+    if not is_confirmed(settings, base):
+        return 0
+    trials = searched(records)
+    num_open = max(0, settings.trials - len(trials)) + sum(record.state in {"running", "interrupted"} for record in trials)
+    num_best = min(settings.confirm, max(settings.trials, len(trials)))
+    return max(0, (num_best + 1) * settings.confirm_seeds - num_held(records, settings, base, num_open=num_open))
+
+
+def num_held(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, *, num_open: int) -> int:
+    """Trainings that were begun and will count, whatever comes: the reference's, and those of the best that nothing can displace.
+
+    Trainings of trials that led a smaller search and lead no more are none.
+
+    Args:
+        records: all trials so far.
+        settings: of the search.
+        base: the config under every trial.
+        num_open: trials of the search that may still come to their full budget, and be better.
+    """
+    sure = best_trials(records, settings.confirm, base)[: max(0, settings.confirm - num_open)]
+    names = [None, *sure]
+    return len(names) * settings.confirm_seeds - len(not_begun(records, names, settings.confirm_seeds))
 
 
 def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, base: TrialConfig, slots: int) -> float | None:
@@ -84,10 +105,12 @@ def seconds_needed(records: Sequence[TrialRecord], settings: SearchSettings, bas
         return None
     full = sum(map(report_seconds, reports)) / examples * (base.budget_examples or 0)
     num_best = sum(record.state in {"complete", "running"} for record in searched(records))
-    return seconds_kept(full, settings, slots, num_best=num_best, num_begun=len(records) - len(searched(records)))
+    num_open = sum(record.state == "running" for record in searched(records))
+    held = num_held(records, settings, base, num_open=num_open)
+    return seconds_kept(full, settings, slots, num_best=num_best, num_held=held)
 
 
-def seconds_kept(full_seconds: float, settings: SearchSettings, slots: int, *, num_best: int, num_begun: int) -> float:
+def seconds_kept(full_seconds: float, settings: SearchSettings, slots: int, *, num_best: int, num_held: int) -> float:
     """See `seconds_needed`.
 
     Args:
@@ -95,10 +118,10 @@ def seconds_kept(full_seconds: float, settings: SearchSettings, slots: int, *, n
         settings: of the search.
         slots: trials at once.
         num_best: trials of the search with their full budget, or that may still come to it.
-        num_begun: trainings that were begun.
+        num_held: trainings that were begun and count (see `num_held`).
     """
     least, wanted = (
-        full_seconds * (1 + math.ceil(max(0, (count + 1) * settings.confirm_seeds - num_begun) / slots))
+        full_seconds * (1 + math.ceil(max(0, (count + 1) * settings.confirm_seeds - num_held) / slots))
         for count in (1, max(1, min(settings.confirm, num_best)))
     )
     return wanted if settings.time_budget_seconds is None else min(wanted, max(least, settings.time_budget_seconds / 2))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from trainables.config import TrialConfig
@@ -122,8 +123,11 @@ def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base:
         base: the config under every trial.
         tasks: that it is about.
     """
+    if settings.study is not None:
+        return Confirmation(why_not="a study trains each of its rows in full, and no config again")
     if not is_confirmed(settings, base):
-        return Confirmation(why_not="the search was run without a confirmation (--confirm 0)")
+        how = "turned off" if any(record.confirms is not None for record in records) else "not asked for"
+        return Confirmation(why_not=f"a confirmation was {how} (--confirm 0)")
     best = best_trials(records, settings.confirm, base)
     if (to_come := _num_to_come_of(best, records, settings, base)) > 0:
         return Confirmation(num_to_come=to_come, why_not=_are_to_come(to_come))
@@ -143,7 +147,8 @@ def confirmation(records: Sequence[TrialRecord], settings: SearchSettings, base:
     if None not in whole or len(whole) == 1:
         what = "of every config" if None in whole else "of the reference"
         return Confirmation(left_out=left_out, why_not=f"a training {what} failed")
-    found = estimates([Repeats(trial, tuple(map(_outcomes, repeats))) for trial, repeats in whole.items()], None, tasks)
+    outcomes = partial(_outcomes, tasks=tasks.names)
+    found = estimates([Repeats(trial, tuple(map(outcomes, repeats))) for trial, repeats in whole.items()], None, tasks)
     return Confirmation(tuple(_confirmed(estimate, whole, records) for estimate in found), left_out=left_out)
 
 
@@ -189,11 +194,11 @@ def _why_not_good(record: TrialRecord) -> str:
     return record.reason or record.state
 
 
-def _outcomes(record: TrialRecord) -> dict[str, Outcome]:
+def _outcomes(record: TrialRecord, tasks: Sequence[str]) -> dict[str, Outcome]:
     """Raises ValueError where they cannot be read."""
     assert record.best_report is not None
     match record.best_report["confirm"]:
-        case {"outcomes": dict(outcomes)}:
+        case {"outcomes": dict(outcomes)} if set(outcomes) >= set(tasks):
             return {task: Outcome.parse(tree) for task, tree in outcomes.items()}
         case wrong:
             raise ValueError(

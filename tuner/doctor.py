@@ -21,7 +21,7 @@ from tuner.inspection import Finding, walk
 from tuner.kept_files import GOES_ON, damaged, missing
 from tuner.ledger import Ledger, problem_to_mend
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, READY, LedgerError, has_study
-from tuner.mirror_process import LOG_FILE, last_line, sync_command
+from tuner.mirror_process import INCOMPLETE, LOG_FILE, SEND_THE_REST, last_line, sync_command
 from tuner.repair_plan import plan_repair
 from tuner.search_folder import TRIALS, is_live, resume_command, trial_folder
 from tuner.settings import SearchSettings
@@ -178,7 +178,8 @@ def _mirror(folder: Path) -> Iterator[Finding]:
     if last.startswith("MLflow holds the whole search"):
         yield Finding("MLflow mirror: complete")
     else:
-        yield Finding(f"MLflow mirror: {last[:200]}", sync_command(folder))
+        why = last.removeprefix(INCOMPLETE).partition(SEND_THE_REST)[0]
+        yield Finding(f"MLflow mirror: {why[:200]}", sync_command(folder))
 
 
 def _disk(folder: Path) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from tuner import search_folder
 from tuner.backup import Keeper
 from tuner.cluster import CLEANUP_SECONDS, STORING_SECONDS, count_gpus, local_ray, ray_addresses, scratch_parent
 from tuner.cluster_join import Cluster, describe_trial, joined_ray, slots_of
-from tuner.confirm import num_to_come, num_trainings
+from tuner.confirm import is_confirmed, num_to_come, num_trainings
 from tuner.console import SteadyConsole, errors_console
 from tuner.export import export_best, import_libraries
 from tuner.housekeeping import PeakDisk, Sweeper
@@ -33,7 +33,7 @@ from tuner.plan import DISK, PLAN
 from tuner.processes import count_cpus
 from tuner.progress import Progress, Tally
 from tuner.ray_watch import watched_ray
-from tuner.records import TrialRecord, rank, searched
+from tuner.records import TrialRecord, rank, searched, searched_rows
 from tuner.referee import Referee
 from tuner.registry import REGISTRATION
 from tuner.room import Room, check_room, describe_need, in_words
@@ -98,7 +98,7 @@ def drive(
             ledger.set_header(PLAN, dict(expected))
         stored = None if storage is None else StoredTrials(storage, folder)
         if not quiet:
-            _announce(console, folder, plan, slots, cluster)
+            _announce(console, folder, plan, slots, cluster=cluster, records=ledger.records())
             if stored is not None:
                 console.print(f"checkpoints and models are stored in {shown(stored.uri)}", markup=False, soft_wrap=True)
         keeper = Keeper(folder)
@@ -294,7 +294,7 @@ def _tally(records: Sequence[TrialRecord], plan: SearchPlan, referee: Referee) -
     return tally
 
 
-def _describe_confirmation(plan: SearchPlan) -> list[str]:
+def _describe_confirmation(plan: SearchPlan, records: Sequence[TrialRecord]) -> list[str]:
     settings, base = plan.settings, plan.base
     if not (trainings := num_trainings(settings, base)):
         return []
@@ -302,13 +302,16 @@ def _describe_confirmation(plan: SearchPlan) -> list[str]:
         f"then the best {settings.confirm} and the config that all start from are trained again, {settings.confirm_seeds} seeds"
     )
     judged = f"and judged on {base.data.confirm_share:.0%} of dev that no trial before sees"
-    return [f"{what} each ({trainings} full trainings), {judged}"]
+    begun = any(record.confirms is not None for record in records)
+    left = f", at most {num_to_come(records, settings, base)} of them still to begin" if begun else ""
+    return [f"{what} each ({trainings} full trainings{left}), {judged}"]
 
 
 def _num_unfinished(records: Sequence[TrialRecord], plan: SearchPlan) -> int:
     """Trials of the search, and trainings that confirm, that have not ended."""
     to_come = max(0, plan.settings.trials - len(searched(records)))
-    running = sum(record.state == "running" for record in records)
+    confirms = is_confirmed(plan.settings, plan.base)  # else trainings that were cut short are left as they are
+    running = sum(record.state == "running" and (confirms or record.confirms is None) for record in records)
     return running + to_come + num_to_come(records, plan.settings, plan.base)
 
 
@@ -357,7 +360,14 @@ def _announce_export(console: Console, num_left: int) -> None:
     console.print(f"exporting the best trial: {what}", markup=False, soft_wrap=True)
 
 
-def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, cluster: Cluster | None) -> None:
+def _rows(plan: SearchPlan) -> str:
+    share = plan.base.data.confirm_share
+    return searched_rows(share) + (f" ({1 - share:.0%} of it)" if share else "")
+
+
+def _announce(
+    console: Console, folder: Path, plan: SearchPlan, slots: int, *, cluster: Cluster | None, records: Sequence[TrialRecord]
+) -> None:
     settings, base = plan.settings, plan.base
     rows = ", ".join(f"{task} {count}" for task, count in plan.num_rows.items())
     lines = [
@@ -365,11 +375,11 @@ def _announce(console: Console, folder: Path, plan: SearchPlan, slots: int, clus
         f"{f'cluster {cluster.address}, {cluster}' if cluster else 'this machine alone'}; {describe_trial(settings)}",
         f"data {base.data.source}: training rows {rows}; a full trial sees {_budgets(plan)}; encoder {base.encoder.name}",
         *(
-            [f"reports before a trial's last are scored on a fixed {base.early_dev_share:.0%} of dev, the last on all of it"]
+            [f"reports before a trial's last: {base.early_dev_share:.0%} of {_rows(plan)}, a fixed part; the last: all of it"]
             if base.early_dev_share < 1 and base.num_reports > 1
             else []
         ),
-        *_describe_confirmation(plan),
+        *_describe_confirmation(plan, records),
         *_needs(folder, plan, slots),
         *(f"left out: {line}" for line in plan.left_out[:10]),
         *([f"left out: {len(plan.left_out) - 10} more rows"] if len(plan.left_out) > 10 else []),

@@ -18,9 +18,13 @@ _TAIL_BYTES = 2**16
 """Of a log as long as a search: its last line stands in there."""
 
 
+_COMMAND = "python -m tuner.tracking sync"
+INCOMPLETE, SEND_THE_REST = "the MLflow mirror is not complete: ", "; send the rest: "
+
+
 def sync_command(search_folder: Path) -> str:
     """What a person types to send what is missing."""
-    return f"python -m tuner.tracking sync {shlex.quote(str(search_folder))}"
+    return f"{_COMMAND} {shlex.quote(str(search_folder))}"
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,7 @@ class MirrorProcess:
 
     def _incomplete(self, why: str) -> MirrorResult:
         command = sync_command(self._folder)
-        return MirrorResult(
-            False, why if command in why else f"the MLflow mirror is not complete: {why}; send the rest: {command}"
-        )
+        return MirrorResult(False, why if _COMMAND in why else f"{INCOMPLETE}{why}{SEND_THE_REST}{command}")
 
     def __enter__(self) -> "MirrorProcess":
         return self.start()

@@ -152,7 +152,8 @@ class _Prospect:
 
     def outcomes(self, courses: Sequence[Course], workers: Sequence[int], past: Sequence[Course]) -> dict[int, list[Outcome]]:
         """Of searches over these courses, or over past ones where there are enough of them."""
-        settings, first_number = self.search.settings, len(self.records)
+        settings = self.search.settings
+        first_number = 1 + max((record.number for record in self.records), default=-1)  # trainings lie between a grown search's
         return replicate(
             drawing(
                 self.num_known,

@@ -1,11 +1,12 @@
 """What follows a search in its simulation: the trainings that confirm its best (`tuner.confirm`), as courses of their own."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from trainables.config import TrialConfig
-from tuner.confirm import config_of, is_confirmed, is_search_over, missing, seconds_kept
+from tuner.confirm import config_of, failed_by_chance, is_confirmed, is_search_over, missing, num_held, seconds_kept
 from tuner.plan_courses import Costs, past_courses
 from tuner.plan_simulation import Afterwards, Course
 from tuner.records import Confirms, TrialRecord, report_seconds, searched
@@ -46,24 +47,37 @@ def confirmation_after(records: Sequence[TrialRecord], settings: SearchSettings,
     num_complete = sum(record.state == "complete" for record in searched(records))
 
     def kept(full_seconds: float, workers: int, num_best: int) -> float:
-        return seconds_kept(full_seconds, settings, workers, num_best=num_complete + num_best, num_begun=len(again))
+        held = num_held(records, settings, base, num_open=workers)
+        return seconds_kept(full_seconds, settings, workers, num_best=num_complete + num_best, num_held=held)
 
     return Afterwards(
-        _of_the_best(settings, course_of(None), before, cut_short, num_begun=len(again)),
+        _of_the_best(settings, course_of(None), before, cut_short, _num_begun(again)),
         kept,
         tuple(report_seconds(report) for record in records for report in record.reports),
     )
 
 
 def _of_the_best(
-    settings: SearchSettings, reference: Course, before: Sequence[Course], cut_short: Sequence[Course], num_begun: int
+    settings: SearchSettings,
+    reference: Course,
+    before: Sequence[Course],
+    cut_short: Sequence[Course],
+    num_begun: Mapping[int | None, int],
 ) -> Callable[[Sequence[Course]], Sequence[Course]]:
     """The trainings by the trials that came to their end in a simulated search, beside those that had come to it before."""
 
     def follow(complete: Sequence[Course]) -> Sequence[Course]:
         ordered = sorted([*before, *complete], key=lambda course: (math.isnan(course.scores[-1]), -course.scores[-1]))
         best = [replace(course, reports_done=0) for course in ordered[: settings.confirm]]
-        wanted = [reference, *best] * settings.confirm_seeds if best else []
-        return [*cut_short, *wanted[num_begun:]]
+        wanted: dict[int | None, Course] = {None: reference} if best else {}
+        wanted |= {course.number: course for course in best}
+        rounds = range(settings.confirm_seeds)
+        to_come = [course for repeat in rounds for name, course in wanted.items() if repeat >= num_begun.get(name, 0)]
+        return [*cut_short, *to_come]
 
     return follow
+
+
+def _num_begun(again: Sequence[TrialRecord]) -> Mapping[int | None, int]:
+    """Trainings of each config that were begun and count."""
+    return Counter(record.confirms.trial for record in again if record.confirms and not failed_by_chance(record))

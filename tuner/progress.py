@@ -17,7 +17,7 @@ from rich.text import Text
 
 from trainables.config import tasks_of
 from tuner.console import visible
-from tuner.records import Report, TrialRecord, rank
+from tuner.records import TrialRecord, rank, searched_rows
 
 RungTable = Callable[[], Sequence[tuple[int, int, int, float | None]]]
 _SHORT_CLOCK = 3600
@@ -209,7 +209,7 @@ def describe_event(event: str, record: TrialRecord, num_reports: int) -> str:
         report = record.reports[-1]
         metrics = "  ".join(f"{key} {report[key]:.3f}" for key in _metric_keys(record))
         rate = f"{report['examples_per_second']:.0f} examples/s" if report["examples_per_second"] else "no step since the last"
-        return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(report)}  {metrics}  {rate}"
+        return f"{name}  {report['report']}/{num_reports}  score {report['score']:.4f}{_of_part(record)}  {metrics}  {rate}"
     if event == "audit":
         return f"{name}  would be stopped, runs on: drawn to audit early stopping"
     if event == "halve":
@@ -228,10 +228,10 @@ def _beginning(event: str, record: TrialRecord, num_reports: int) -> str:
     return f"goes on after report {len(record.reports)} of {num_reports}" if record.reports else "begins again"
 
 
-def _of_part(report: Report) -> str:
-    """That a score is of part of dev, and so does not compare with one of all of it."""
-    share = report.get("dev_share", 1.0)
-    return "" if share == 1 else f" on {share:.0%} of dev"
+def _of_part(record: TrialRecord) -> str:
+    """That the newest score is of part of what the last will be of, and so does not compare with one of all of it."""
+    share = record.reports[-1].get("dev_share", 1.0)
+    return "" if share == 1 else f" on {share:.0%} of {searched_rows(record.config['data'].get('confirm_share', 0.0))}"
 
 
 def _metric_keys(record: TrialRecord) -> tuple[str, ...]:

@@ -109,6 +109,11 @@ def config_in_words(trial: int | None) -> str:
     return "the reference config" if trial is None else f"trial {trial}'s config"
 
 
+def searched_rows(confirm_share: float) -> str:
+    """The rows of dev that trials are scored on, where a share of them is kept to confirm with."""
+    return "the search part of dev" if confirm_share else "dev"
+
+
 def judged_score(report: Report) -> float:
     """The score that an interval is of: on the rows that were kept, where there is one, else on those that are searched by."""
     return float((report.get("confirm") or report)["score"])

@@ -16,7 +16,7 @@ from search_spaces.space import Space
 from trainables.config import TrialConfig
 from trainables.halving import halved
 from tuner.audit import is_audited
-from tuner.confirm import config_of, is_confirmed, missing, num_to_come, seconds_needed
+from tuner.confirm import config_of, is_confirmed, missing, num_to_come, num_trainings, seconds_needed
 from tuner.ledger import Ledger
 from tuner.records import Confirms, Ending, Reason, Report, TrialRecord, report_seconds, searched
 from tuner.report_check import wrong_with
@@ -102,9 +102,10 @@ class Referee:
         self._teachers = TeacherRows(folder, ledger.records, storage)
         trials = searched(ledger.records())
         self.rungs = Rungs.from_records(trials, self.rung_reports, settings.reduction_factor)
-        self._num_asked = len(trials)
+        self._num_asked, self._num_trials = len(trials), settings.trials
         self._num_open = sum(record.state == "running" for record in trials)  # trials of the search that may still report
         self._to_confirm: deque[Confirms] | None = None  # not known yet
+        self._num_training = sum(r.confirms is not None and r.state == "running" for r in ledger.records())
         self.longest_report_seconds = max(
             map(report_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0
         )
@@ -124,6 +125,11 @@ class Referee:
         """Trials that are still to be handed out, interrupted ones included, and at most so many that confirm the best."""
         trials = len(self._unfinished) + len(self._students) + max(0, self._settings.trials - self._num_asked)
         return trials + num_to_come(self._ledger.records(), self._settings, self._base)
+
+    @property
+    def most_orders(self) -> int:
+        """No more are ever handed out: each trial as often as it may be taken back, each training made up for once."""
+        return (self.num_to_start + num_trainings(self._settings, self._base)) * (1 + MOST_TAKEN_BACK)
 
     def is_to_start(self, number: int) -> bool:
         """Whether a trial that was begun before waits to be handed out."""
@@ -191,8 +197,8 @@ class Referee:
 
     @property
     def _is_undecided(self) -> bool:
-        """Whether trials of the search may still change what is confirmed."""
-        return self._num_open > 0 and is_confirmed(self._settings, self._base)
+        """Whether trials at work may still change what is to be trained: one of the search may lead, a training may be lost."""
+        return self._num_open + self._num_training > 0 and is_confirmed(self._settings, self._base)
 
     def _next_to_confirm(self) -> tuple[str, TrialRecord] | None:
         if self._to_confirm is None:
@@ -201,6 +207,7 @@ class Referee:
             return None
         confirms = self._to_confirm.popleft()
         config = config_of(confirms, self._ledger.records(), self._base, self._settings.seed)
+        self._num_training += 1
         return "confirm", self._ledger.begin_confirming(confirms, config, self._attributes)
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
@@ -247,7 +254,7 @@ class Referee:
         """Ends a trial that is stopped at the rung of its `index`-th report, unless it was drawn to run on."""
         position = sum(record.state == "stopped" or record.audited is not None for record in self._ledger.records())
         share, seed = self._settings.audit_share, self._settings.seed
-        if not is_audited(position, share, num_trials=self._settings.trials, search_seed=seed):
+        if not is_audited(position, share, num_trials=self._num_trials, search_seed=seed):
             return self.end(number, "stopped")
         self._ledger.audit(number, index)
         self._listener("audit", self._ledger.record(number))
@@ -276,7 +283,9 @@ class Referee:
             record = self._ledger.record(number)
             if record.confirms is None:
                 self._num_open -= 1
-                self._to_confirm = None  # by now others may be the best
+            else:
+                self._num_training -= 1
+            self._to_confirm = None  # by now others may be the best, or a training be lost
             self._listener("end", record)
         return "stop"
 

@@ -8,7 +8,7 @@ from ray.tune.execution import class_cache
 
 from trainables.trainable import TrialTrainable
 from tuner.interrupts import Interrupts
-from tuner.referee import MOST_TAKEN_BACK, Referee
+from tuner.referee import Referee
 from tuner.room import Room
 from tuner.scheduler import LedgerScheduler
 from tuner.searcher import LedgerSearcher
@@ -53,7 +53,7 @@ def run_trials(
         tune_config=TuneConfig(
             search_alg=LedgerSearcher(referee),
             scheduler=LedgerScheduler(referee),
-            num_samples=referee.num_to_start * (1 + MOST_TAKEN_BACK),
+            num_samples=referee.most_orders,
             max_concurrent_trials=num_slots,
             time_budget_s=settings.time_budget_seconds,
             reuse_actors=True,

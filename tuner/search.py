@@ -225,7 +225,7 @@ def _wrong_with_plan(given: Mapping[str, Any]) -> list[str]:
     if given.get("as_json") and not given.get("plan_only"):
         out.append("--json: is of a plan; --plan must be given with it")
     if price is not None and not (given.get("plan_only") or given.get("plan_first")):
-        out.append("--price: is of a plan; --plan must be given with it")
+        out.append("--price: is of a plan; --plan or --plan-first must be given with it")
     if price is not None and not (math.isfinite(price) and price >= 0):
         out.append(f"--price: a number >= 0 must be given, but got {price:g}")
     return out

@@ -30,7 +30,7 @@ from tuner.ledger import Ledger, first_line
 from tuner.ledger_places import LedgerError, has_study
 from tuner.mirror import Mirror
 from tuner.mirror_loop import Follower, watch_parent
-from tuner.mirror_process import sync_command
+from tuner.mirror_process import INCOMPLETE, SEND_THE_REST, sync_command
 from tuner.mirror_runs import WantedRun, wanted_runs
 from tuner.mlflow_store import SQLITE, default_tracking_uri, file_of
 from tuner.records import TrialRecord
@@ -71,7 +71,7 @@ def follow(
             print(f"MLflow holds the whole search; sent: {_summary(mirror)}", flush=True)
             return
         shortfall = _shortfall(mirror, _read_ledger(ledger, folder, gone=gone()), ledger.header)
-        print(f"{shortfall}; send the rest: {sync_command(folder)}", flush=True)
+        print(f"{shortfall}{SEND_THE_REST}{sync_command(folder)}", flush=True)
     raise typer.Exit(1)
 
 
@@ -171,7 +171,8 @@ def _send_all(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
     try:
         mirror.send(wanted)
     except Exception as error:
-        raise _failure(f"{_shortfall(mirror, wanted, ledger.header)}: {first_line(error)}; sent: {_summary(mirror)}", 1) from None
+        why = f"{_shortfall(mirror, wanted, ledger.header)}: {first_line(error)}"
+        raise _failure(f"{why}; sent: {_summary(mirror, 'nothing')}", 1) from None
 
 
 def _register_winner(mirror: Mirror, ledger: Ledger, folder: Path) -> None:
@@ -209,7 +210,7 @@ def _only_mirror(folder: Path, wait_seconds: float) -> Iterator[None]:
 def _shortfall(mirror: Mirror, wanted: Mapping[int | None, WantedRun], header: Mapping[str, Any]) -> str:
     num_trials, num_reports = mirror.count_missing(wanted)
     missing = [f"{num_trials} trials, {num_reports} reports are missing", _not_registered(mirror, header)]
-    return f"the MLflow mirror is not complete: {', '.join(filter(None, missing))}"
+    return f"{INCOMPLETE}{', '.join(filter(None, missing))}"
 
 
 def _not_registered(mirror: Mirror, header: Mapping[str, Any]) -> str:
@@ -217,9 +218,9 @@ def _not_registered(mirror: Mirror, header: Mapping[str, Any]) -> str:
     return f"trial {asked['trial']} is not registered as {asked['name']}" if asked and mirror.registered is None else ""
 
 
-def _summary(mirror: Mirror) -> str:
+def _summary(mirror: Mirror, nothing: str = "nothing was missing") -> str:
     sent = ", ".join(f"{mirror.sent[kind]} {kind}" for kind in ("runs", "reports", "files")) if mirror.sent else ""
-    return "; ".join(filter(None, [sent or "nothing was missing", str(mirror.registered or "")]))
+    return "; ".join(filter(None, [sent or nothing, str(mirror.registered or "")]))
 
 
 def _failure(message: str, code: int) -> typer.Exit:

@@ -54,8 +54,9 @@ def test_of_many_trials_the_best_are_listed_and_the_others_counted() -> None:
 def test_the_page_says_what_scores_are_of_as_the_terminal_does() -> None:
     header, records = synthetic.confirmed(20)
     found = Search(Path("night"), header, records, leaderboard_of(header, records))
-    early = "Without its full budget, a trial's score is of 25% of dev: it does not compare with one of all of it."
-    kept = "Trials are scored on 60% of dev; the rest is kept back."
+    of = "25% of the search part of dev"
+    early = f"Without its full budget, a trial's score is of {of}: it does not compare with one of all of it."
+    kept = "Trials are scored on the search part, 60% of dev; the rest is kept back."
     assert texts(scores.leaderboard(found)) == [early, kept]
     assert early in plain(found.board).splitlines()
     assert kept in plain(found.board).splitlines()

@@ -27,8 +27,15 @@ def referee_of(toy: Any, ledger: Ledger, listener: Any = lambda _event, _record:
     return Referee(ledger, toy.settings(**changes), toy.space, toy.base, Path("/s"), attributes=attributes, listener=listener)
 
 
-def drive(toy: Any, ledger: Ledger, curve: Curve, listener: Any = lambda _event, _record: None, **changes: Any) -> list[Order]:
-    """Plays the driver to the end: slots are filled, then the trial with the fewest reports sends its next one."""
+def drive(
+    toy: Any,
+    ledger: Ledger,
+    curve: Curve,
+    listener: Any = lambda _event, _record: None,
+    is_lost: Callable[[TrialRecord], bool] = lambda _record: False,
+    **changes: Any,
+) -> list[Order]:
+    """Plays the driver to the end: slots are filled, then the trial with the fewest reports sends its next one, or is lost."""
     referee = referee_of(toy, ledger, listener, **changes)
     orders, slots = [], {}
     while True:
@@ -38,6 +45,10 @@ def drive(toy: Any, ledger: Ledger, curve: Curve, listener: Any = lambda _event,
         if not slots:
             return orders
         number = min(slots, key=lambda n: (slots[n], n))
+        if is_lost(ledger.record(number)):
+            referee.end(number, "failed", "lost")
+            del slots[number]
+            continue
         slots[number] += 1
         score = curve(ledger.record(number), slots[number])
         if referee.hear(number, toy.report(slots[number], score)) == "stop":

@@ -8,10 +8,10 @@ import pytest
 
 from tests.tuner.confirming_toy import CHANGES, ConfirmingToy, by_seed, confirming, failing, search
 from tests.tuner.conftest import Toy
-from tests.tuner.played_search import by_config, drive, outcome
+from tests.tuner.played_search import by_config, drive, outcome, referee_of
 from trainables.tasks import CS224N
 from tuner import referee
-from tuner.confirm import best_trials, config_of, is_confirmed, missing, num_trainings, seconds_needed
+from tuner.confirm import best_trials, config_of, is_confirmed, missing, num_held, num_to_come, num_trainings, seconds_needed
 from tuner.confirmation import confirmation
 from tuner.ledger import Ledger
 from tuner.records import Confirms, TrialRecord, rank, searched
@@ -107,7 +107,7 @@ def test_without_it_or_without_rows_nothing_is_trained_again(toy: Any, tmp_path:
     assert len(ledger.records()) == 5
     found = confirmation(ledger.records(), toy.settings(**{**CHANGES, "confirm": 0}), toy.base, CS224N)
     assert found.winner is None
-    assert found.claim == "not confirmed: the search was run without a confirmation (--confirm 0)"
+    assert found.claim == "not confirmed: a confirmation was not asked for (--confirm 0)"
     assert not is_confirmed(toy.settings(**CHANGES), toy.base.override({"data.confirm_share": 0.0}))
 
 
@@ -126,6 +126,38 @@ def test_a_training_that_was_lost_is_made_up_for_so_often_and_no_more(toy: Any, 
     )
     assert missing(always, settings, toy.base) == []
     assert confirmation(always, settings, toy.base, CS224N).claim == "not confirmed: a training of the reference failed"
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 20])
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_it_is_made_up_for_by_the_driver_that_lost_it(toy: Any, tmp_path: Path, concurrency: int, place: int) -> None:
+    """Whichever it is, the last one that is at work too."""
+    ledger = toy.new_ledger(tmp_path / "s")
+    most = referee_of(toy, ledger, **CHANGES).most_orders
+    orders = drive(
+        toy,
+        ledger,
+        by_seed,
+        is_lost=lambda r: r.confirms is not None and r.number == 5 + place,
+        concurrency=concurrency,
+        **CHANGES,
+    )
+    again = [record for record in ledger.records() if record.confirms is not None]
+    assert [record.number for record in again if record.state == "failed"] == [5 + place]
+    assert len(again) == num_trainings(toy.settings(**CHANGES), toy.base) + 1
+    assert len(orders) == 12 <= most
+    assert confirmation(ledger.records(), toy.settings(**CHANGES), toy.base, CS224N).winner is not None
+
+
+def test_in_a_search_that_grows_trainings_of_those_that_may_be_displaced_do_not_count(toy: Any, tmp_path: Path) -> None:
+    ledger = search(toy, tmp_path / "s")[0]
+    records = ledger.records()
+    for num_more, to_come in ((0, 0), (1, 2), (2, 4), (3, 4)):
+        settings = toy.settings(**{**CHANGES, "trials": 5 + num_more})
+        assert num_to_come(records, settings, toy.base) == to_come
+        assert num_held(records, settings, toy.base, num_open=num_more) == 6 - to_come
+    better = drive(toy, ledger, lambda r, i: 0.9 + by_seed(r, i) / 20, **{**CHANGES, "trials": 8})
+    assert sum(ledger.record(order.number).confirms is not None for order in better) == 4
 
 
 def test_one_that_failed_by_its_own_config_is_not(toy: Any, tmp_path: Path) -> None:

@@ -124,6 +124,10 @@ def test_what_cannot_be_read_confirms_nothing(toy: Any, tmp_path: Path) -> None:
     damaged = {**last, "confirm": {**last["confirm"], "outcomes": {"sst": {"rows": 3}}}}
     records[-1] = replace(records[-1], reports=(*records[-1].reports[:-1], damaged))
     assert "outcomes" in confirmation_of(header, records).why_not
+    lacks_one = {task: tree for task, tree in last["confirm"]["outcomes"].items() if task != "qqp"}
+    damaged = {**last, "confirm": {**last["confirm"], "outcomes": lacks_one}}
+    records[-1] = replace(records[-1], reports=(*records[-1].reports[:-1], damaged))
+    assert "must hold the outcomes of its tasks" in confirmation_of(header, records).why_not
     records[-1] = replace(records[-1], reports=(*records[-1].reports[:-1], {**last, "confirm": 3}))
     assert confirmation_of(header, records).winner is None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from trainables.config import TrialConfig
 from trainables.storage import StorageError
 from tuner import driver, room
 from tuner.cluster_join import Cluster, Node
@@ -15,7 +16,7 @@ from tuner.console import SteadyConsole
 from tuner.interrupts import EXIT_INTERRUPTED
 from tuner.mirror_process import MirrorResult
 from tuner.prepare import prepare
-from tuner.records import TrialRecord
+from tuner.records import Confirms, TrialRecord
 from tuner.room import in_words
 
 
@@ -153,16 +154,32 @@ def test_it_announces_what_a_trial_has_and_what_the_disk_must_hold(
     plan = prepare({"trials": 3, "gpus_per_trial": 0.25}, set_texts=["encoder.name=tiny"])
     for free, warned in ((10**12, False), (10**6, True)):
         monkeypatch.setattr(room, "free_bytes", lambda _folder, free=free: free)
-        driver._announce(SteadyConsole(), tmp_path, plan, slots=8, cluster=None)
+        driver._announce(SteadyConsole(), tmp_path, plan, slots=8, cluster=None, records=[])
         said = capsys.readouterr().out
         assert "this machine alone; each trial has 1 CPU and 0.25 GPU (4 trials a GPU)\n" in said
         assert f"on disk at most {plan.most_bytes(8) / 1e6:.0f} MB (trials and ledger); {free / 1e6:.0f} MB" in said or not warned
         assert ("a full disk ends the search with exit code 4" in said) == warned
 
 
+def test_a_training_that_was_cut_short_is_unfinished_while_trials_are_confirmed() -> None:
+    again = TrialRecord(1, "running", {}, {}, (), confirms=Confirms(None, 0))
+    records = [TrialRecord(0, "complete", {}, TrialConfig().to_tree(), ()), again]
+    plans = (prepare({"trials": 1, "confirm": confirm}, set_texts=["encoder.name=tiny"]) for confirm in (1, 0))
+    some, none = (driver._num_unfinished(records, plan) for plan in plans)
+    assert some > 0 and none == 0
+
+
+def test_what_is_still_to_be_trained_again_is_told_of_a_search_that_goes_on() -> None:
+    plan = prepare({"trials": 1, "confirm": 1, "confirm_seeds": 2}, set_texts=["encoder.name=tiny"])
+    [new] = driver._describe_confirmation(plan, [])
+    assert "2 seeds each (4 full trainings), and judged on 40% of dev" in new
+    [goes_on] = driver._describe_confirmation(plan, [TrialRecord(0, "running", {}, {}, (), confirms=Confirms(None, 0))])
+    assert "(4 full trainings, at most 3 of them still to begin)" in goes_on
+
+
 def test_with_a_storage_it_announces_what_lies_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = prepare({"trials": 3, "storage": f"file://{tmp_path}/storage"}, set_texts=["encoder.name=tiny"])
-    driver._announce(SteadyConsole(), tmp_path, plan, slots=2, cluster=None)
+    driver._announce(SteadyConsole(), tmp_path, plan, slots=2, cluster=None, records=[])
     said = capsys.readouterr().out
     assert f"on disk at most {in_words(plan.bytes_in_folder())} (ledger, logs, a model to be exported); " in said
     assert f"in the storage at most {in_words(plan.most_bytes(2))}; a trial takes {in_words(plan.running_bytes())} on the" in said
