@@ -6,6 +6,7 @@ Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importa
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,14 +19,15 @@ from search_spaces.domains import Domain
 from tuner.drawing import distribution_of
 
 LEAST_TRIALS = 10
-_LEAST_BEST = 5
+_LEAST_BEST = _LEAST_WITH = 5
 _TOP = 0.1
 
 
 def importances(points: Sequence[Point], searched_: Mapping[str, Domain]) -> tuple[tuple[str, float], ...]:
     """Path and importance, largest first, together 1; empty of fewer than `LEAST_TRIALS` trials, or where nothing matters.
 
-    It is of being among the best tenth of the trials, of small searches among the best five, as fewer tell too little.
+    It is of being among the best tenth of the trials, of small searches among the best five, as fewer tell too little.  A
+    parameter that plays a part in fewer than five trials is left out for the same reason.
 
     Args:
         points: trials with their scores at one budget.
@@ -33,7 +35,10 @@ def importances(points: Sequence[Point], searched_: Mapping[str, Domain]) -> tup
     """
     if len(points) < LEAST_TRIALS or len({point.score for point in points}) < 2:
         return ()
-    distributions: dict[str, Any] = {path: distribution_of(domain) for path, domain in searched_.items()}
+    counts = Counter(path for point in points for path in point.assignment)
+    distributions: dict[str, Any] = {p: distribution_of(d) for p, d in searched_.items() if counts[p] >= _LEAST_WITH}
+    if not distributions:
+        return ()
     with _silent():
         study = optuna.create_study(direction="maximize")
         study.add_trials([_trial(point, distributions) for point in points])

@@ -133,3 +133,15 @@ def test_few_trials_or_equal_scores_tell_nothing() -> None:
     searched = domains([LR], SPACE, [])
     assert importances([point(n, n, **{LR: 1e-4}) for n in range(9)], searched) == ()
     assert importances([point(0.5, n, **{LR: 1e-4}) for n in range(20)], searched) == ()
+
+
+@pytest.mark.parametrize(("num_with", "is_told"), [(4, False), (5, True)])
+def test_what_few_trials_had_tells_nothing(num_with: int, is_told: bool) -> None:
+    """However well they did."""
+    points = [
+        point((n < num_with) + n / 100, n, **{LR: 1e-5 * (1 + n), **({KIND: ("mlp", "linear")[n % 2]} if n < num_with else {})})
+        for n in range(20)
+    ]
+    found = importances(points, domains([LR, KIND], SPACE, points))
+    assert {path for path, _ in found} == ({LR, KIND} if is_told else {LR})
+    assert importances(points, domains([KIND], SPACE, points)) == () or is_told
