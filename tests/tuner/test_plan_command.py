@@ -33,7 +33,7 @@ def run(*args: str) -> Any:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--price", "1"], "--price: is of a plan; --plan must be given with it"),
+        (["--price", "1"], "--price: is of a plan; --plan or --plan-first must be given with it"),
         (["--json"], "--json: is of a plan; --plan must be given with it"),
         (["--plan", "--price", "nan"], "--price: a number >= 0 must be given, but got nan"),
         (["--plan", "--price", "-0.5"], "--price: a number >= 0 must be given, but got -0.5"),
