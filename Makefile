@@ -10,7 +10,7 @@ TWO_WORKERS := -n 2 --no-loadscope-reorder --max-worker-restart 0
 .PHONY: help debian install search test test-slow test-ui test-cluster test-faults test-faults-quick bench check audit sbom lock format clean
 
 help:
-	@echo "make search     install, then search the sample corpus (12 trials, two minutes on two cores; the best two confirmed)"
+	@echo "make search     install, then search the sample corpus (12 trials, the best two confirmed; four minutes on two cores)"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the slow ones too"
 	@echo "make test-ui    a search in MLflow's pages, looked at in Debian's chromium (ARGS='--screenshot docs/mlflow-compare.png')"
