@@ -172,8 +172,9 @@ def time_trial(config: TrialConfig, seconds: float) -> TimedTrial:
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
     with torch_threads(config.num_threads):
-        per_example, num_steps, has_largest = _time_steps(trainer, until - (1 - _SHARE_OF_STEPS) * seconds)
-        memory, device_memory = trainer.memory_of(trainer.find_largest_batch(trainer.kinds())[1])
+        kinds = trainer.kinds()
+        per_example, num_steps, has_largest = _time_steps(trainer, kinds, until - (1 - _SHARE_OF_STEPS) * seconds)
+        memory, device_memory = (0, 0) if has_largest else trainer.memory_of(trainer.find_largest_batch(kinds)[1])
         per_row = trainer.scoring_seconds_per_row(_SCORED_ROWS if time.monotonic() < until else _SCORED_ROWS_LATE)
     checkpoint_seconds, checkpoint_bytes, model_bytes = _time_checkpoint(trainer)
     return TimedTrial(
@@ -195,9 +196,8 @@ def _device_peak(device: torch.device) -> int:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
-def _time_steps(trainer: TimedTrainer, until: float) -> tuple[float, int, bool]:
+def _time_steps(trainer: TimedTrainer, kinds: Mapping[Kind, float], until: float) -> tuple[float, int, bool]:
     """Seconds an example over all kinds of steps, how many steps that is of, and whether the largest batch was among them."""
-    kinds = trainer.kinds()
     first = next(iter(kinds))
     trainer.step_of(first, _WARM_UP)
     warm_up = trainer.step_of(first, _WARM_UP)

@@ -16,15 +16,12 @@ from tuner.ledger import first_line
 LOG_FILE = "mirror.log"
 _TAIL_BYTES = 2**16
 """Of a log as long as a search: its last line stands in there."""
-
-
-_COMMAND = "python -m tuner.tracking sync"
 INCOMPLETE, SEND_THE_REST = "the MLflow mirror is not complete: ", "; send the rest: "
 
 
 def sync_command(search_folder: Path) -> str:
     """What a person types to send what is missing."""
-    return f"{_COMMAND} {shlex.quote(str(search_folder))}"
+    return f"python -m tuner.tracking sync {shlex.quote(str(search_folder))}"
 
 
 @dataclass(frozen=True)
@@ -92,8 +89,8 @@ class MirrorProcess:
         return self._incomplete(told if code == 1 and told else f"it ended with exit code {code}")
 
     def _incomplete(self, why: str) -> MirrorResult:
-        command = sync_command(self._folder)
-        return MirrorResult(False, why if _COMMAND in why else f"{INCOMPLETE}{why}{SEND_THE_REST}{command}")
+        is_whole = why.startswith(INCOMPLETE)
+        return MirrorResult(False, why if is_whole else f"{INCOMPLETE}{why}{SEND_THE_REST}{sync_command(self._folder)}")
 
     def __enter__(self) -> "MirrorProcess":
         return self.start()

@@ -13,10 +13,9 @@ from typing import Any
 import filelock
 import sqlalchemy
 
-from tuner.settings import sqlite_url
+from tuner.settings import SQLITE, sqlite_url
 
 EXPERIMENT = "tritune"
-SQLITE = "sqlite:///"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI at training runs, not at traces
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # ours read back first: a request that was retried blindly may make a run twice

@@ -10,7 +10,7 @@ from trainables.config_parts import PACKAGED_ENCODER
 from trainables.tasks import CS224N, TaskSet
 from tuner.card_parts import QUORA_NOTE, about_data, about_lineage, errors_on_dev, kept_part, limits, searched_part
 from tuner.confirmation import NOT_CONFIRMED, Confirmed
-from tuner.records import TrialRecord, config_in_words
+from tuner.records import TrialRecord, config_in_words, searched_rows
 
 _TAGS = ("sentiment-analysis", "paraphrase-detection", "semantic-textual-similarity")
 _TAKEN = (
@@ -192,8 +192,8 @@ def _warning(record: TrialRecord, *, chosen: bool) -> list[str]:
         return []
     report = record.best_report or {}
     share, full = report.get("dev_share", 1.0), record.config.get("budget_examples")
-    dev = "the search part of dev" if record.config["data"].get("confirm_share") else "dev"
-    part = f", and scored on {share:.0%} of {dev}" if share < 1 else ""
+    rows = searched_rows(record.config["data"].get("confirm_share", 0.0))
+    part = f", and scored on {share:.0%} of {rows}" if share < 1 else ""
     why = "No trial of the search had its full budget when this was exported. " if chosen else ""
     return [
         f"**Not fully trained**: the model after {report.get('examples', record.budget_used)} of {full} examples{part}. "

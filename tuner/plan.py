@@ -112,10 +112,10 @@ class Plan:
         busy_hours: that workers spend on trials, summed.
         held_hours, cost: see `ForWorkers`.
         wall_bounds: wall clock if every trial were as the cheapest corner, and as the dearest.
-        disk_bytes: peak: with trials like the cheapest and the middle of those timed; and at most.
+        disk_bytes: peak: between two reports of trials like the smallest timed; while one like the middle writes; at most.
         memory_bytes: of a trial's process: of the smallest of those timed, as it begins; of the middle one; of the largest, in a
             worker that has run many.
-        device_memory_bytes: likewise of a GPU's memory; None without one.
+        device_memory_bytes: of a GPU's memory: lowest, middle and highest of those timed; None without one.
         nodes: that trials run on.
         workers: the same search with 1, 2, 4, ... workers.
         timed: names of trials that were timed -> what they take.

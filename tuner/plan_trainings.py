@@ -1,12 +1,11 @@
 """What follows a search in its simulation: the trainings that confirm its best (`tuner.confirm`), as courses of their own."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from trainables.config import TrialConfig
-from tuner.confirm import config_of, failed_by_chance, is_confirmed, is_search_over, missing, num_held, seconds_kept
+from tuner.confirm import config_of, is_confirmed, is_search_over, missing, not_begun, num_held, seconds_kept
 from tuner.plan_courses import Costs, past_courses
 from tuner.plan_simulation import Afterwards, Course
 from tuner.records import Confirms, TrialRecord, report_seconds, searched
@@ -51,7 +50,7 @@ def confirmation_after(records: Sequence[TrialRecord], settings: SearchSettings,
         return seconds_kept(full_seconds, settings, workers, num_best=num_complete + num_best, num_held=held)
 
     return Afterwards(
-        _of_the_best(settings, course_of(None), before, cut_short, _num_begun(again)),
+        _of_the_best(settings, course_of(None), before, cut_short, again),
         kept,
         tuple(report_seconds(report) for record in records for report in record.reports),
     )
@@ -62,7 +61,7 @@ def _of_the_best(
     reference: Course,
     before: Sequence[Course],
     cut_short: Sequence[Course],
-    num_begun: Mapping[int | None, int],
+    again: Sequence[TrialRecord],
 ) -> Callable[[Sequence[Course]], Sequence[Course]]:
     """The trainings by the trials that came to their end in a simulated search, beside those that had come to it before."""
 
@@ -71,13 +70,6 @@ def _of_the_best(
         best = [replace(course, reports_done=0) for course in ordered[: settings.confirm]]
         wanted: dict[int | None, Course] = {None: reference} if best else {}
         wanted |= {course.number: course for course in best}
-        rounds = range(settings.confirm_seeds)
-        to_come = [course for repeat in rounds for name, course in wanted.items() if repeat >= num_begun.get(name, 0)]
-        return [*cut_short, *to_come]
+        return [*cut_short, *(wanted[one.trial] for one in not_begun(again, list(wanted), settings.confirm_seeds))]
 
     return follow
-
-
-def _num_begun(again: Sequence[TrialRecord]) -> Mapping[int | None, int]:
-    """Trainings of each config that were begun and count."""
-    return Counter(record.confirms.trial for record in again if record.confirms and not failed_by_chance(record))

@@ -103,9 +103,8 @@ class Referee:
         trials = searched(ledger.records())
         self.rungs = Rungs.from_records(trials, self.rung_reports, settings.reduction_factor)
         self._num_asked, self._num_trials = len(trials), settings.trials
-        self._num_open = sum(record.state == "running" for record in trials)  # trials of the search that may still report
+        self._num_open = sum(record.state == "running" for record in ledger.records())  # that may still report
         self._to_confirm: deque[Confirms] | None = None  # not known yet
-        self._num_training = sum(r.confirms is not None and r.state == "running" for r in ledger.records())
         self.longest_report_seconds = max(
             map(report_seconds, (r for record in ledger.records() for r in record.reports)), default=0.0
         )
@@ -198,7 +197,7 @@ class Referee:
     @property
     def _is_undecided(self) -> bool:
         """Whether trials at work may still change what is to be trained: one of the search may lead, a training may be lost."""
-        return self._num_open + self._num_training > 0 and is_confirmed(self._settings, self._base)
+        return self._num_open > 0 and is_confirmed(self._settings, self._base)
 
     def _next_to_confirm(self) -> tuple[str, TrialRecord] | None:
         if self._to_confirm is None:
@@ -207,7 +206,7 @@ class Referee:
             return None
         confirms = self._to_confirm.popleft()
         config = config_of(confirms, self._ledger.records(), self._base, self._settings.seed)
-        self._num_training += 1
+        self._num_open += 1
         return "confirm", self._ledger.begin_confirming(confirms, config, self._attributes)
 
     def hear(self, number: int, report: dict[str, Any]) -> Decision:
@@ -280,13 +279,9 @@ class Referee:
     def end(self, number: int, ending: Ending, reason: Reason = "", detail: str = "") -> Decision:
         """Tells the ledger how a trial ended; told again, the first ending stands, and nobody is told."""
         if self._ledger.tell(number, ending, reason, detail):
-            record = self._ledger.record(number)
-            if record.confirms is None:
-                self._num_open -= 1
-            else:
-                self._num_training -= 1
+            self._num_open -= 1
             self._to_confirm = None  # by now others may be the best, or a training be lost
-            self._listener("end", record)
+            self._listener("end", self._ledger.record(number))
         return "stop"
 
     def order_of(self, number: int) -> Order:

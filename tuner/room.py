@@ -82,7 +82,7 @@ def most_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slot
 def usual_bytes(*, model_bytes: int, checkpoint_bytes: int, num_trials: int, slots: int, keep_models: int) -> int:
     """As `most_bytes`, but between two reports: what is only there while something is written is not counted.
 
-    The model of a trial's best report is then one with its checkpoint's files, or a model.
+    Nor is the model of a running trial's best report, whose files are mostly those of a checkpoint.
     """
     at_work = KEPT_CHECKPOINTS * checkpoint_bytes
     return slots * at_work + keep_models * model_bytes + num_trials * TEXT_BYTES

@@ -14,7 +14,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SERVER = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
 _DATABASE = re.compile(r"(postgresql|mysql)(\+\w+)?://\S+")
 PASSWORD_IN_URL = re.compile(r"^[^@]*:[^@]*@|[?&]\w*(password|passwd|pwd|token)\w*=", re.IGNORECASE)
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _LONGEST_NAME = 256
 WITHOUT_LOST = "--without-lost-trials"
 
@@ -119,7 +119,7 @@ def parse_tracking_uri(text: str) -> str:
     """
     scheme, colon, rest = text.strip().partition(":")
     uri = scheme.lower() + colon + rest
-    if uri.startswith(_SQLITE):
+    if uri.startswith(SQLITE):
         return sqlite_url(_sqlite_file(uri))
     problem = _problem_of_server(uri) if uri.startswith(("http:", "https:")) else _problem_of_database(uri)
     if problem:
@@ -156,7 +156,7 @@ def sqlite_url(file: Path) -> str:
     """
     import sqlalchemy  # most command lines name no store
 
-    plain = f"{_SQLITE}{file}"
+    plain = f"{SQLITE}{file}"
     if sqlalchemy.make_url(plain).database == str(file):
         return plain
     return sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
@@ -184,6 +184,6 @@ def _problem_of_database(uri: str) -> str:
         return "a password must not stand in it; the database's client can look for it elsewhere (~/.pgpass, my.cnf)"
     if _DATABASE.fullmatch(uri):
         return ""
-    path = f"; a store in a file is {_SQLITE}{uri}/mlflow.db" if uri and ":" not in uri else ""
-    known = f"http://HOST:PORT, https://HOST, {_SQLITE}FILE, postgresql://... or mysql://..."
+    path = f"; a store in a file is {SQLITE}{uri}/mlflow.db" if uri and ":" not in uri else ""
+    known = f"http://HOST:PORT, https://HOST, {SQLITE}FILE, postgresql://... or mysql://..."
     return f"{known} must be given, but got {uri!r}{path}"

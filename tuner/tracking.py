@@ -32,11 +32,11 @@ from tuner.mirror import Mirror
 from tuner.mirror_loop import Follower, watch_parent
 from tuner.mirror_process import INCOMPLETE, SEND_THE_REST, sync_command
 from tuner.mirror_runs import WantedRun, wanted_runs
-from tuner.mlflow_store import SQLITE, default_tracking_uri, file_of
+from tuner.mlflow_store import default_tracking_uri, file_of
 from tuner.records import TrialRecord
 from tuner.registry import REGISTRATION, winner_of
 from tuner.search_folder import BEST, RUNS, check_links, is_live
-from tuner.settings import parse_tracking_uri
+from tuner.settings import SQLITE, parse_tracking_uri
 from tuner.tracking_server import DEFAULT_PORT, HOST, become_server, store_in
 
 _LOCK_FILE = ".mirror.lock"
