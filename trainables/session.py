@@ -8,6 +8,7 @@
 """
 
 import json
+import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from trainables.checkpoints import (
 from trainables.config import TrialConfig
 from trainables.data.tokens import TokenStore
 from trainables.inputs import check_unchanged
+from trainables.memory import peak_memory_bytes
 from trainables.objectives.bregman import TEACHER_FILE
 from trainables.plain_files import read_json
 from trainables.steps import Metrics
@@ -131,7 +133,9 @@ class TrialSession:
     def next_report(self, known: int | None = None) -> dict[str, Any]:
         """The report after the first `known` ones, trained for if it is not there yet; the first one comes with `applied`.
 
-        The first one after damaged checkpoints were passed over comes with `passed_over`, a sentence for each thing wrong.
+        Each says on which `host` it was trained, and the most memory that the process had held by then (`memory_bytes`).  Whoever
+        gives it, and however often, it is the same, but for what is passed over:
+        the first one after damaged checkpoints were passed over comes with `passed_over`, a sentence for each thing wrong.
 
         A trained report's checkpoint, best model and line in the log are written before it is given: a process that is killed
         loses none.  The disk is waited for at the next report, and at the last one before it is given: a machine that fails in
@@ -148,7 +152,9 @@ class TrialSession:
         """
         known = len(self.trainer.history) if known is None else known
         while len(self.trainer.history) <= known:
-            metrics = self.trainer.advance()
+            self.trainer.advance()
+            metrics = self.trainer.history[-1]
+            metrics |= {"host": platform.node(), "memory_bytes": peak_memory_bytes()}  # of whoever trained it, whoever gives it
             self._write_checkpoint()
             self._log(describe(metrics, self.trainer.config))
         report: dict[str, Any] = dict(self.trainer.history[known])

@@ -8,7 +8,6 @@ driver does.
 import contextlib
 import json
 import os
-import platform
 import shutil
 import traceback
 from functools import partial
@@ -21,7 +20,7 @@ from trainables.attempts import ATTEMPT, SupersededError, check_attempt, write_a
 from trainables.config import TrialConfig
 from trainables.disk import is_disk_full
 from trainables.halving import halved
-from trainables.memory import forget_peak_memory, hand_back_freed_memory, kill_me_first, peak_memory_bytes
+from trainables.memory import forget_peak_memory, hand_back_freed_memory, kill_me_first
 from trainables.secrecy import keep_files_private
 from trainables.storage import Storage, StorageError
 from trainables.stored_trial import LOG, StoredTrial, bring_teachers, remove_abandoned, working_folder
@@ -39,7 +38,7 @@ EXIT_UNUSABLE = 70
 
 
 class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
-    """One trial, one report a step; each report says on which `host` it was made, and what memory the process has held at most.
+    """One trial, one report a step (see `TrialSession.next_report`).
 
     Its config holds an order of `tuner.referee`: `config` (a `TrialConfig` as plain values), `folder`, `known_reports`; where
     they are known `data_hashes` and `encoder_sha256`, which the files must still have; the number of the `attempt`: once the
@@ -105,7 +104,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]  # ray has no types
                 self._halve()
             return {FAILURE_KEY: json.dumps({"reason": failure_reason(error), "detail": _one_line(error)})}
         self._known_reports = int(report["report"])
-        return {REPORT_KEY: json.dumps({**report, "host": platform.node(), "memory_bytes": peak_memory_bytes()})}
+        return {REPORT_KEY: json.dumps(report)}
 
     def _next_report(self) -> dict[str, Any]:
         if self._session is None:

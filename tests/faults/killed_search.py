@@ -19,11 +19,14 @@ _ARGS = ("--budget", "3600", "--concurrency", "1", "--early-stopping", "none", "
 
 @pytest.fixture
 def killed(marked_bench: Bench) -> tuple[Bench, Events]:
-    """A search whose first trial has ended and whose second had two checkpoints when its driver was killed; what stood then."""
+    """A search whose second trial had two reports in the ledger when its driver was killed; what stood then.
+
+    The backup, which was made when the search began, as a rule knows of neither.
+    """
     bench = marked_bench
     process = driving.start(bench, *driving.command(bench, *_ARGS))
     with Observer(driving.folder_of(bench) / LEDGER) as observer:
-        while observer.num("end") == 0 or len(newest_checkpoints(driving.folder_of(bench))) < 2:
+        while sum(event.kind == "report" and event.trial == NUM_TRIALS - 1 for event in list(observer.seen)) < 2:
             assert process.poll() is None, driving.said(bench)
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)

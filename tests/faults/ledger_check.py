@@ -19,6 +19,7 @@ LEDGER, TRIALS, LOG = "study.db", "trials", "log.txt"
 _ENDED = {"COMPLETE", "PRUNED", "FAIL"}
 _POLL_SECONDS = 0.05
 _BUSY_SECONDS = 5.0
+_NOTHING = object()
 _ASKED = ("config", "assignment", "lineage")
 _REPORT_LINE = re.compile(r" report (?P<report>\d+)/\d+: (?P<examples>\d+) examples, score (?P<score>-?[\d.]+|nan|inf) ")
 _RESUME_LINE = re.compile(r" goes on from report-(?P<report>\d+)")
@@ -134,7 +135,7 @@ def differences(seen: Events, found: Events) -> list[str]:
     """What was seen and is gone, or stands otherwise."""
     gone = [f"{_say(event)} was acknowledged and is gone" for event in seen if event not in found]
     changed = [
-        f"{_say(event)} was {_short(value)} and is {_short(found[event])}"
+        f"{_say(event)} {_change(value, found[event])}"
         for event, value in seen.items()
         if event in found and found[event] != value
     ]
@@ -209,5 +210,17 @@ def _say(event: Event) -> str:
     return f"trial {event.trial}: {event.kind} {event.key}"
 
 
+def _change(before: str, after: str) -> str:
+    """What stands otherwise: of mappings in JSON the keys that do."""
+    try:
+        old, new = json.loads(before), json.loads(after)
+        keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
+    except (ValueError, TypeError, AttributeError):
+        keys = []
+    if keys:
+        before, after = (json.dumps({key: side[key] for key in keys if key in side}) for side in (old, new))
+    return f"was {_short(before)} and is {_short(after)}"
+
+
 def _short(value: str) -> str:
-    return value if len(value) <= 60 else f"{value[:57]}..."
+    return value if len(value) <= 120 else f"{value[:117]}..."

@@ -50,6 +50,11 @@ def test_a_whole_search_has_no_problem(search: Path) -> None:
     [
         ("DELETE FROM trial_user_attributes WHERE key LIKE 'report:%' AND trial_id = 1", "is gone"),
         ("UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'config' AND trial_id = 2", 'was {"seed": 1} and is {}'),
+        (
+            "UPDATE trial_user_attributes SET value_json = json_set(value_json, '$.score', 0.7) "
+            "WHERE key LIKE 'report:%' AND trial_id = 1",
+            'was {"score": 0.5} and is {"score": 0.7}',
+        ),
         ("INSERT INTO trial_user_attributes SELECT * FROM trial_user_attributes WHERE trial_id = 1", "stands there 2 times"),
         ("UPDATE trials SET state = 'RUNNING' WHERE number = 1", "trial 1 was left RUNNING"),
         ("DELETE FROM trials WHERE number = 1", "trials 0 to 1 were asked for, but the ledger holds [0]"),

@@ -1,10 +1,10 @@
-"""What a trial reports, but for what hangs on the clock."""
+"""What a trial reports, but for what hangs on the clock and on the process."""
 
 from trainables.config import TrialConfig
 from trainables.steps import Metrics
 from trainables.trainer import Trainer
 
-CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second")
+CLOCK = ("train_seconds", "eval_seconds", "examples_per_second", "tokens_per_second", "host", "memory_bytes")
 
 
 def plain(metrics: Metrics) -> Metrics:

@@ -59,6 +59,23 @@ def test_a_checkpoint_ahead_of_the_caller_answers_from_its_history(
         again.next_report(known=3)
 
 
+def test_a_report_is_the_same_whoever_gives_it(
+    small_config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between a worker's report and the driver's note of it: another process, elsewhere, gives it again."""
+    monkeypatch.setattr("platform.node", lambda: "one")
+    monkeypatch.setattr("trainables.session.peak_memory_bytes", lambda: 100)
+    session = TrialSession(small_config, tmp_path)
+    given = [session.next_report() for _ in range(2)]
+    assert [(report["host"], report["memory_bytes"]) for report in given] == [("one", 100)] * 2
+    monkeypatch.setattr("platform.node", lambda: "two")
+    monkeypatch.setattr("trainables.session.peak_memory_bytes", lambda: 200)
+    again = TrialSession(small_config, tmp_path)
+    assert [again.next_report(known=known) for known in range(2)] == given
+    third = again.next_report(known=2)
+    assert (third["host"], third["memory_bytes"]) == ("two", 200)
+
+
 def test_a_checkpoint_behind_the_caller_catches_up(small_config: TrialConfig, tmp_path: Path, curve: list[Metrics]) -> None:
     session = TrialSession(small_config, tmp_path)
     assert plain(session.next_report(known=2)) == curve[2]
