@@ -5,6 +5,11 @@ it over), to be resumed; 2 a mistake in what was asked for, nothing was started;
 disk is full, to be resumed once there is room; 130 interrupted, to be resumed.
 """
 
+from tuner.interrupts import EXIT_INTERRUPTED, leave_when_told
+
+if __name__ == "__main__":  # what is imported below takes a second or more
+    leave_when_told("stopped before anything was begun")
+
 import contextlib
 import datetime
 import gc
@@ -27,7 +32,6 @@ from trainables.secrecy import keep_files_private
 from tuner import search_folder
 from tuner.cluster_join import Cluster, check_nodes, find_cluster
 from tuner.console import errors_console, visible_lines
-from tuner.interrupts import EXIT_INTERRUPTED, leave_when_told
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, LedgerError
 from tuner.prepare import prepare, prepare_resume
 from tuner.search_plan import SAMPLE_BUDGET, SearchPlan
@@ -330,7 +334,6 @@ def run() -> NoReturn:
     in sixteen, on a busy machine after a signal, was a segmentation fault after everything had been done and printed.  So it is
     after an interruption: where that fell into code run by a compiled module, Python would end itself by SIGINT once more.
     """
-    leave_when_told("stopped before anything was begun")
     try:
         app()
     except SystemExit as ended:

@@ -66,3 +66,16 @@ def test_a_mistake_is_told_before_anything_large_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "2\n", done
     assert "--trials: a whole number" in done.stderr
+
+
+def test_a_signal_while_it_is_being_imported_ends_it_in_a_sentence() -> None:
+    """Python tells what it imports: the signal comes amid that."""
+    command = [sys.executable, "-X", "importtime", "-m", "tuner.search", "--plan"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(line.rpartition("|")[2].strip() == "typer" for line in process.stderr)
+        process.terminate()
+        said = process.stderr.read()
+    assert process.returncode == EXIT_INTERRUPTED
+    assert said.endswith("stopped before anything was begun\n")
+    assert "Traceback" not in said
