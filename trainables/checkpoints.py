@@ -49,8 +49,7 @@ def write_checkpoint(
     aside.mkdir()
     try:
         write(aside)
-        manifest = {str(file.relative_to(aside)): _describe(file) for file in _files(aside)}
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        seal(aside)
         if sync:
             sync_checkpoint(aside)
         check()
@@ -61,6 +60,12 @@ def write_checkpoint(
     if sync:
         sync_path(parent)
     return final
+
+
+def seal(folder: Path) -> None:
+    """Writes `manifest.json` with the size and sha256 of each file: from then on `verify` finds what has changed."""
+    manifest = {str(file.relative_to(folder)): _describe(file) for file in _files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def write_sealed(parent: Path, name: str, write: Callable[[Path], None]) -> tuple[Path | None, list[str]]:

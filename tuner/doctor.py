@@ -18,7 +18,7 @@ from trainables.parts import ConfigError
 from trainables.storage import StorageError, shown
 from tuner.console import visible
 from tuner.inspection import Finding, walk
-from tuner.kept_files import GOES_ON, damaged, missing
+from tuner.kept_files import GOES_ON, changed_exports, damaged, missing
 from tuner.ledger import Ledger, problem_to_mend
 from tuner.ledger_places import BACKUP_FILE, LEDGER_FILE, READY, LedgerError, has_study
 from tuner.mirror_process import INCOMPLETE, LOG_FILE, SEND_THE_REST, last_line, sync_command
@@ -48,6 +48,7 @@ def examine(folder: Path) -> list[Finding]:
     checks: list[Callable[[Path], Iterator[Finding]]] = [
         _ledger,
         damaged,
+        changed_exports,
         _missing,
         _stored,
         _orphans,

@@ -13,6 +13,7 @@ lineage.json             code, packages, machine, data hashes, seeds
 predictions/             the six CS224N prediction files (test files where there are test rows)
 README.md                the model card
 reproduce.sh             trains it again, wherever it lies and from whatever folder it is called
+manifest.json            size and sha256 of each of these files: `python -m tuner.doctor` tells which have changed since
 
 Exit codes: 0 done; 1 `--verify`: another score, and outside the interval; 2 a mistake in what was asked for; 3 `--verify`: the
 data changed; 130 interrupted.
@@ -32,7 +33,7 @@ import typer
 from typer import Argument, Option
 
 from trainables.background import in_background
-from trainables.checkpoints import MANIFEST
+from trainables.checkpoints import MANIFEST, seal
 from trainables.config import TrialConfig
 from trainables.data.rows import Split
 from trainables.inputs import DataChangedError
@@ -66,8 +67,8 @@ if TYPE_CHECKING:
 
 SCRIPT = "reproduce.sh"
 _OLDER_FILES = ("config.yaml", "encoder", "heads.safetensors", METRICS, LINEAGE, "predictions", "README.md")
-"""Of an export from before there was `reproduce.sh`."""
-FILES = (*_OLDER_FILES, SCRIPT)
+"""Of an export from before there were `reproduce.sh` and the manifest."""
+FILES = (*_OLDER_FILES, SCRIPT, MANIFEST)
 MORE_WEIGHTS = ("encoder_pairs", "lora.safetensors")
 """What lies in some exports beside `FILES`."""
 
@@ -131,6 +132,7 @@ def export_best(
         card = model_card(header, record, chosen=trial is None, findings=findings)
         (aside / "README.md").write_text(visible_lines(card), encoding="utf-8")
         _write_script(aside / SCRIPT, header, record)
+        seal(aside)
     return target, record
 
 

@@ -1,10 +1,13 @@
-"""Whether what the ledger relies on lies in the trials' folders: checkpoints of those that go on, weights of the best ones."""
+"""Whether what the ledger relies on lies in the trials' folders: checkpoints of those that go on, weights of the best ones.
+
+And whether what was exported is what it was.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
 
-from trainables.checkpoints import checkpoints, verify
+from trainables.checkpoints import MANIFEST, checkpoints, number_of, verify
 from tuner.handover import exported_trial
 from tuner.inspection import Finding, lasting
 from tuner.records import TrialRecord, rank
@@ -23,6 +26,18 @@ def damaged(folder: Path) -> Iterator[Finding]:
             else:
                 num_good += kept.is_dir()
     yield Finding(f"checkpoints and kept models: {num_good} good")
+
+
+def changed_exports(folder: Path) -> Iterator[Finding]:
+    """Exports in a search's folder with a file that is not what it was; one without a manifest, an older one, is left out."""
+    exports = {folder / BEST: "", **{export: f" --trial {number_of(export)}" for export in sorted(folder.glob("export-*[0-9]"))}}
+    for export, option in exports.items():
+        anew = f"it is written anew by: python -m tuner.export {quote(str(folder))}{option}"
+        yield from lasting(lambda export=export, anew=anew: _changes_of(export, anew))  # type: ignore[misc]
+
+
+def _changes_of(export: Path, anew: str) -> list[Finding]:
+    return [Finding(problem, anew) for problem in _problems_of(export)] if (export / MANIFEST).exists() else []
 
 
 def missing(folder: Path, read_records: Callable[[], list[TrialRecord]], keep_models: int) -> list[Finding]:

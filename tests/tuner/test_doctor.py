@@ -49,6 +49,8 @@ def template(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for record in rank(Ledger.open(folder).records())[: SearchSettings().keep_models]:
         save(trial_folder(folder, record.number), BEST)
     save(trial_folder(folder, 0) / "checkpoints")
+    for export in (BEST, "export-0002"):
+        save(folder, export)
     (folder / "mirror.log").write_text("MLflow holds the whole search; sent: 5 runs\n")
     return folder
 
@@ -108,6 +110,14 @@ def damage_kept_model(folder: Path) -> None:
     (best_of_all(folder) / "manifest.json").unlink()
 
 
+def damage_export(folder: Path) -> None:
+    (folder / BEST / "model.safetensors").write_bytes(bytes([1]) + bytes(999))
+
+
+def leave_a_file_out(folder: Path) -> None:
+    (folder / "export-0002" / "model.safetensors").unlink()
+
+
 def make_orphan(folder: Path) -> None:
     save(folder / "trials" / "backup-of-mine")
 
@@ -134,6 +144,8 @@ def end_mirror_early(folder: Path) -> None:
         (damage_checkpoint, ["report-0001/model.safetensors: 0 bytes", "rm -r"]),
         (damage_kept_model, ["best: no manifest.json", "--trial N"]),
         (lose_weights, [": among the best 4, whose weights are kept, but has none", "--trial N"]),
+        (damage_export, ["search/best/model.safetensors: ", "tuner.export", "search"]),
+        (leave_a_file_out, ["export-0002/model.safetensors: ", "tuner.export", "--trial 2"]),
         (make_orphan, ["backup-of-mine: no trial of the ledger", "rm -r"]),
         (leave_something, [".aside-report-0002: left by a process", "rm -r"]),
         (put_a_ledger_aside, [f"{LEDGER_FILE}.damaged-1", "rm "]),
@@ -147,6 +159,11 @@ def test_what_is_broken_is_named_with_what_to_do(search: Path, harm: Callable[[P
     code, lines = examined(search)
     assert code == doctor.EXIT_TO_DO
     assert any(all(word in line for word in words) for line in lines), lines
+
+
+def test_an_export_without_a_manifest_is_an_older_one(search: Path) -> None:
+    (search / BEST / "manifest.json").unlink()
+    assert examined(search) == (doctor.EXIT_HEALTHY, [])
 
 
 @pytest.fixture
@@ -163,6 +180,8 @@ def going_on(toy: Any, tmp_path: Path) -> Path:
     keeper.close()
     ledger._engine.dispose()
     save(trial_folder(folder, 0) / "checkpoints")
+    for export in (BEST, "export-0002"):
+        save(folder, export)
     (folder / "mirror.log").write_text("MLflow holds the whole search; sent: 1 run\n")
     close_to_others(folder)
     return folder

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.tuner.confirmed_search import confirmed_search, found_of
 from tests.tuner.trained_search import small_data, train_search
-from trainables.checkpoints import write_checkpoint
+from trainables.checkpoints import verify, write_checkpoint
 from trainables.config import TrialConfig
 from trainables.data.sample import make_sample
 from trainables.data.tokens import tokenise
@@ -92,6 +92,7 @@ def test_the_best_with_weights_goes_to_best(search: Path) -> None:
     assert said == f"{search / 'best'}: trial {winner.number}, score {winner.score:.4f}; loaded again, it scores the same\n"
     assert sorted(path.name for path in (search / "best").iterdir()) == sorted(FILES)
     assert trial_in(search / "best") == winner.number
+    assert verify(search / "best") == []
 
 
 def test_its_record_and_its_card_hold_what_dev_says(search: Path) -> None:
@@ -193,11 +194,13 @@ def test_predict_says_of_dev_what_the_export_does(made: Path, monkeypatch: pytes
         assert done.stdout == file.read_text()
 
 
-def test_an_export_from_before_there_was_a_script_is_written_over(search: Path, tmp_path: Path) -> None:
+def test_an_export_from_before_there_were_script_and_manifest_is_written_over(search: Path, tmp_path: Path) -> None:
     out, _ = export_best(search, out=tmp_path / "out")
     script = (out / "reproduce.sh").read_text()
-    (out / "reproduce.sh").unlink()
+    for name in ("reproduce.sh", "manifest.json"):
+        (out / name).unlink()
     assert run(search, "--out", out)[0] == 0
+    assert verify(out) == []
     assert (out / "reproduce.sh").read_text() == script and os.access(out / "reproduce.sh", os.X_OK)
 
 
