@@ -194,29 +194,35 @@ def interaction(found: Interaction) -> go.Figure:
     return figure.update_xaxes(type="category").update_yaxes(type="category")
 
 
-def parallel(axes: Sequence[Axis], scores: Sequence[float]) -> go.Figure:
-    """A line a trial over all axes, in three groups by score: the best tenth, the rest of the better half, the others."""
+def parallel(axes: Sequence[Axis], scores: Sequence[float], winner: tuple[int, str] | None = None) -> go.Figure:
+    """A line a trial over all axes, in three groups by score: the best tenth, the rest of the better half, the others.
+
+    Above them, where there is a `winner`, its line by itself: its place among the scores, and its name.
+    """
     ordered = sorted(range(len(scores)), key=lambda index: -scores[index])
     top, half = max(1, len(ordered) // 10), max(1, len(ordered) // 2)
     every = max(1, len(ordered) // MOST_CURVES)
-    groups = (
-        ("others", ordered[half:][::every], ORANGE, "dot", 0.35),
-        ("better half", ordered[top:half][::every], SKY, "dash", 0.6),
-        ("best tenth", ordered[:top], BLUE, "solid", 1.0),
-    )
+    parts = [
+        ("others", ordered[half:][::every], ORANGE, "dot", 0.35, 1.0),
+        ("better half", ordered[top:half][::every], SKY, "dash", 0.6, 1.0),
+        ("best tenth", ordered[:top], BLUE, "solid", 1.0, 2.2),
+    ]
+    groups = [
+        (f"{name} ({len(own)})", own, colour, dash, opacity, width) for name, own, colour, dash, opacity, width in parts if own
+    ]
+    groups += [] if winner is None else [(winner[1], [winner[0]], BLACK, "solid", 1.0, 3.2)]
     xs = list(range(len(axes)))
     traces = [
         go.Scatter(
             x=_joined([xs] * len(own)),
             y=_joined([[round(axis.places[index], 4) for axis in axes] for index in own]),
             mode="lines",
-            name=f"{name} ({len(own)})",
-            line={"color": colour, "dash": dash, "width": 2.2 if name == "best tenth" else 1},
+            name=_safe(name),
+            line={"color": colour, "dash": dash, "width": width},
             opacity=opacity,
             hoverinfo="skip",
         )
-        for name, own, colour, dash, opacity in groups
-        if own
+        for name, own, colour, dash, opacity, width in groups
     ]
     figure = _figure(traces, "", "", height=480)
     for x, axis in enumerate(axes):

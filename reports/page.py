@@ -6,6 +6,7 @@ their sums.  All text is escaped here.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -47,11 +48,14 @@ th, td { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; 
 th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px #555; vertical-align: bottom; }
 .n { text-align: right; }
 td.n { white-space: nowrap; }
-.words td:first-child { overflow-wrap: anywhere; }
+.words td { min-width: 6rem; overflow-wrap: anywhere; }
+.words td:first-child { min-width: 0; overflow-wrap: normal; }
 .long { min-width: 14rem; max-width: 40rem; overflow-wrap: anywhere; }
 @media (max-width: 60rem) { nav ul { flex-wrap: nowrap; overflow-x: auto; } section { scroll-margin-top: 3.5rem; } }
 @media print { nav { position: static; } .table { max-height: none; } .figure { break-inside: avoid; } }
 """
+_BETWEEN_KEYS = re.compile(r"(?<=\w[._])(?=[^\W\d]|[*])")
+"""Where a name may be broken on a narrow screen, as between the keys of a path."""
 _DRAW = """
 document.querySelectorAll("script[data-figure]").forEach(function (source) {
   var figure = JSON.parse(source.textContent);
@@ -230,7 +234,8 @@ def _table(table: TablePart) -> str:
     lines = []
     for place, cells in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
         styles = ("n" if c.is_number else "long" if len(cell) > 60 else "" for c, cell in zip(table.columns, cells, strict=True))
-        row = "".join(f"<td{_class(style)}>{_text(cell)}</td>" for cell, style in zip(cells, styles, strict=True))
+        first, *others = (f"<td{_class(style)}>{_text(cell)}</td>" for cell, style in zip(cells, styles, strict=True))
+        row = "".join([_BETWEEN_KEYS.sub("<wbr>", first), *others])
         links = table.links[place] if table.links else ()
         linked = " ".join(f'<a href="{_text(link.target)}">{_text(link.text)}</a>' for link in links)
         lines.append(f"<tr>{row}{f'<td>{linked}</td>' if any(table.links) else ''}</tr>")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import drawing
-from reports.importance import LEAST_TRIALS, importances
+from reports.importance import LEAST_AMONG_BEST, LEAST_TRIALS, importances, too_rare
 from reports.leaderboard import varying_paths
 from reports.page import Drawing, Figures, Paragraph, Section, SectionPart
 from reports.parameters import LEAST, Evidence, Interaction, axes, domains, evidence, interaction, slices
@@ -25,6 +25,7 @@ class Parameters:
         searched: path -> what was searched of it.
         importances: of each; empty where they cannot be told.
         is_full: the trials are compared at their full budget.
+        winner: the trial whose config is handed over; None: there is none, or it is the reference.
     """
 
     evidence: Evidence
@@ -32,6 +33,7 @@ class Parameters:
     searched: Mapping[str, Domain]
     importances: tuple[tuple[str, float], ...]
     is_full: bool
+    winner: int | None
 
     @property
     def compared(self) -> str:
@@ -49,7 +51,7 @@ def read_parameters(search: Search) -> Parameters:
     names = {path for path, value in ranked if value > 0}
     ordered = [path for path, value in ranked if value > 0] + [path for path in paths if path not in names]
     last = max((len(record.reports) for record in searched(search.records) if record.state == "complete"), default=0)
-    return Parameters(found, tuple(ordered), ranges, ranked, bool(found.points) and found.report == last)
+    return Parameters(found, tuple(ordered), ranges, ranked, bool(found.points) and found.report == last, search.board.best_trial)
 
 
 def importance(parameters: Parameters) -> Section:
@@ -63,8 +65,11 @@ def importance(parameters: Parameters) -> Section:
         why = f"It takes {LEAST_TRIALS} trials whose scores differ; here are {len(parameters.evidence.points)}."
     if why:
         return Section("importance", "Which parameters matter", sentence, [Paragraph(why, "empty")])
+    rare = too_rare(parameters.evidence.points, parameters.paths)
+    few = f"Left out, as fewer than five trials had them, or fewer than {LEAST_AMONG_BEST} of the best: {', '.join(rare)}."
     figures: list[SectionPart] = [
         Paragraph(f"{parameters.compared}."),
+        *([Paragraph(few)] if rare else []),
         Figures([Drawing(drawing.as_json(drawing.importance(parameters.importances)), "Importance of each parameter")]),
     ]
     top = [path for path, value in parameters.importances if value > 0][:2]
@@ -80,7 +85,10 @@ def parallel(parameters: Parameters) -> Section:
         return Section("parallel", "Parallel coordinates", sentence, [Paragraph(why, "empty")])
     points = parameters.evidence.points
     chosen = parameters.paths[:MOST_AXES]
-    figure = drawing.parallel(axes(points, chosen, parameters.searched), [point.score for point in points])
+    winner = next(
+        ((place, f"trial {one.trial}, the winner") for place, one in enumerate(points) if one.trial == parameters.winner), None
+    )
+    figure = drawing.parallel(axes(points, chosen, parameters.searched), [point.score for point in points], winner)
     rest = len(parameters.paths) - len(chosen)
     told = f"{parameters.compared}; a line below the axis: the parameter plays no part there."
     more = f" Left out, as it matters less: {rest} more." if rest else ""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.importance import importances
+from reports.importance import importances, too_rare
 from reports.parameters import (
     NOT_USED,
     Cell,
@@ -145,3 +145,15 @@ def test_what_few_trials_had_tells_nothing(num_with: int, is_told: bool) -> None
     found = importances(points, domains([LR, KIND], SPACE, points))
     assert {path for path, _ in found} == ({LR, KIND} if is_told else {LR})
     assert importances(points, domains([KIND], SPACE, points)) == () or is_told
+
+
+@pytest.mark.parametrize(("num_best", "is_told"), [(2, False), (3, True)])
+def test_what_few_of_the_best_had_tells_nothing(num_best: int, is_told: bool) -> None:
+    """Though ten others had it."""
+    with_it = {*range(10), *range(20 - num_best, 20)}
+    points = [
+        point(n / 100, n, **{LR: 1e-5 * (1 + n), **({KIND: ("mlp", "linear")[n % 2]} if n in with_it else {})}) for n in range(20)
+    ]
+    searched = domains([LR, KIND], SPACE, points)
+    assert {path for path, _ in importances(points, searched)} == ({LR, KIND} if is_told else {LR})
+    assert too_rare(points, searched) == (() if is_told else (KIND,))
