@@ -202,28 +202,14 @@ def parallel(axes: Sequence[Axis], scores: Sequence[float], winner: tuple[int, s
     ordered = sorted(range(len(scores)), key=lambda index: -scores[index])
     top, half = max(1, len(ordered) // 10), max(1, len(ordered) // 2)
     every = max(1, len(ordered) // MOST_CURVES)
-    parts = [
-        ("others", ordered[half:][::every], ORANGE, "dot", 0.35, 1.0),
-        ("better half", ordered[top:half][::every], SKY, "dash", 0.6, 1.0),
-        ("best tenth", ordered[:top], BLUE, "solid", 1.0, 2.2),
-    ]
-    groups = [
-        (f"{name} ({len(own)})", own, colour, dash, opacity, width) for name, own, colour, dash, opacity, width in parts if own
-    ]
-    groups += [] if winner is None else [(winner[1], [winner[0]], BLACK, "solid", 1.0, 3.2)]
-    xs = list(range(len(axes)))
-    traces = [
-        go.Scatter(
-            x=_joined([xs] * len(own)),
-            y=_joined([[round(axis.places[index], 4) for axis in axes] for index in own]),
-            mode="lines",
-            name=_safe(name),
-            line={"color": colour, "dash": dash, "width": width},
-            opacity=opacity,
-            hoverinfo="skip",
-        )
-        for name, own, colour, dash, opacity, width in groups
-    ]
+    groups = (
+        ("others", ordered[half:][::every], {"color": ORANGE, "dash": "dot", "width": 1}, 0.35),
+        ("better half", ordered[top:half][::every], {"color": SKY, "dash": "dash", "width": 1}, 0.6),
+        ("best tenth", ordered[:top], {"color": BLUE, "width": 2.2}, 1.0),
+    )
+    traces = [_through(axes, own, f"{name} ({len(own)})", line, opacity) for name, own, line, opacity in groups if own]
+    if winner is not None:
+        traces.append(_through(axes, [winner[0]], winner[1], {"color": BLACK, "width": 3.2}))
     figure = _figure(traces, "", "", height=480)
     for x, axis in enumerate(axes):
         figure.add_vline(x=x, line={"color": "#555555", "width": 1})
@@ -233,11 +219,24 @@ def parallel(axes: Sequence[Axis], scores: Sequence[float], winner: tuple[int, s
             )
     figure.update_yaxes(showticklabels=False, range=[NOT_USED - 0.06, 1.06], showgrid=False)
     return figure.update_xaxes(
-        tickvals=xs,
+        tickvals=list(range(len(axes))),
         ticktext=[_folded(axis.path) for axis in axes],
         range=[-0.4, len(axes) - 0.6],
         showgrid=False,
         tickangle=-60 if len(axes) > 4 else 0,
+    )
+
+
+def _through(axes: Sequence[Axis], trials: Sequence[int], name: str, line: Mapping[str, Any], opacity: float = 1.0) -> go.Scatter:
+    """Lines of some trials, by their places, over all axes."""
+    return go.Scatter(
+        x=_joined([range(len(axes))] * len(trials)),
+        y=_joined([[round(axis.places[trial], 4) for axis in axes] for trial in trials]),
+        mode="lines",
+        name=_safe(name),
+        line=dict(line),
+        opacity=opacity,
+        hoverinfo="skip",
     )
 
 

@@ -1,7 +1,8 @@
 """How much each parameter has to do with being among the best: PED-ANOVA.
 
 Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
-(https://arxiv.org/abs/2304.10255), in Optuna's form, which knows parameters that play a part under a condition only.
+(https://arxiv.org/abs/2304.10255), in Optuna's form, which knows parameters that play a part under a condition only ("Conditional
+PED-ANOVA", https://arxiv.org/abs/2601.20800).  A departure from both: what too few trials had is left out (`too_rare`).
 """
 
 import logging

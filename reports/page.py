@@ -234,8 +234,8 @@ def _table(table: TablePart) -> str:
     lines = []
     for place, cells in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
         styles = ("n" if c.is_number else "long" if len(cell) > 60 else "" for c, cell in zip(table.columns, cells, strict=True))
-        first, *others = (f"<td{_class(style)}>{_text(cell)}</td>" for cell, style in zip(cells, styles, strict=True))
-        row = "".join([_BETWEEN_KEYS.sub("<wbr>", first), *others])
+        texts = [_BETWEEN_KEYS.sub("<wbr>", _text(cells[0])), *map(_text, cells[1:])]
+        row = "".join(f"<td{_class(style)}>{text}</td>" for text, style in zip(texts, styles, strict=True))
         links = table.links[place] if table.links else ()
         linked = " ".join(f'<a href="{_text(link.target)}">{_text(link.text)}</a>' for link in links)
         lines.append(f"<tr>{row}{f'<td>{linked}</td>' if any(table.links) else ''}</tr>")

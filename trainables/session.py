@@ -133,9 +133,9 @@ class TrialSession:
     def next_report(self, known: int | None = None) -> dict[str, Any]:
         """The report after the first `known` ones, trained for if it is not there yet; the first one comes with `applied`.
 
-        Each says on which `host` it was trained, and the most memory that the process had held by then (`memory_bytes`).  Whoever
-        gives it, and however often, it is the same, but for what is passed over:
-        the first one after damaged checkpoints were passed over comes with `passed_over`, a sentence for each thing wrong.
+        Each says on which `host` it was trained, and the most memory that the process had held by then (`memory_bytes`).  It is
+        the same whoever gives it, and however often, but that the first one after damaged checkpoints were passed over comes
+        with `passed_over`, a sentence for each thing wrong.
 
         A trained report's checkpoint, best model and line in the log are written before it is given: a process that is killed
         loses none.  The disk is waited for at the next report, and at the last one before it is given: a machine that fails in

@@ -115,7 +115,7 @@ def export_best(
         raise ExportError([*error.problems, *problems]) from None
     if problems:
         raise ExportError(problems)
-    target = out or folder / (search_folder.BEST if trial is None else f"export-{trial:04d}")
+    target = out or search_folder.export_folder(folder, trial)
     header, source = ledger.header, weights_of(folder, record)
     better = itertools.takewhile(lambda other: other != record, in_order_of_choice(records, confirmed) if trial is None else [])
     if (only := next((other for other in better if exported_trial(target) == (other.number, other.score)), None)) is not None:

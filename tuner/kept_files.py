@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
 
-from trainables.checkpoints import MANIFEST, checkpoints, number_of, verify
+from trainables.checkpoints import MANIFEST, checkpoints, verify
 from tuner.handover import exported_trial
 from tuner.inspection import Finding, lasting
 from tuner.records import TrialRecord, rank
-from tuner.search_folder import BEST, TRIALS, trial_folder
+from tuner.search_folder import BEST, TRIALS, exports, trial_folder
 
 GOES_ON, _ENDED = ("running", "interrupted"), ("complete", "stopped")
 
@@ -30,8 +30,8 @@ def damaged(folder: Path) -> Iterator[Finding]:
 
 def changed_exports(folder: Path) -> Iterator[Finding]:
     """Exports in a search's folder with a file that is not what it was; one without a manifest, an older one, is left out."""
-    exports = {folder / BEST: "", **{export: f" --trial {number_of(export)}" for export in sorted(folder.glob("export-*[0-9]"))}}
-    for export, option in exports.items():
+    for export, number in exports(folder).items():
+        option = "" if number is None else f" --trial {number}"
         anew = f"it is written anew by: python -m tuner.export {quote(str(folder))}{option}"
         yield from lasting(lambda export=export, anew=anew: _changes_of(export, anew))  # type: ignore[misc]
 

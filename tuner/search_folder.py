@@ -20,6 +20,7 @@ SETTINGS_FILE = "settings.yaml"
 REPORT_FILE = "report.html"
 TRIALS = "trials"
 BEST = teacher_files.BEST
+_EXPORT = "export-"
 _LOCK_SECONDS = 1.0
 
 
@@ -81,6 +82,18 @@ def check_links(folder: Path) -> None:
 def trial_folder(folder: Path, number: int) -> Path:
     """Where one trial keeps its log and its checkpoints."""
     return folder / TRIALS / f"{number:04d}"
+
+
+def export_folder(folder: Path, number: int | None) -> Path:
+    """Where the model of a trial is exported to, if nowhere else; None: that of the best."""
+    return folder / (BEST if number is None else f"{_EXPORT}{number:04d}")
+
+
+def exports(folder: Path) -> dict[Path, int | None]:
+    """What may have been exported there: folder -> the trial that was asked for; None: the best."""
+    named = sorted(folder.glob(f"{_EXPORT}*"))
+    asked = {path: int(number) for path in named if (number := path.name.removeprefix(_EXPORT)).isdecimal()}
+    return {export_folder(folder, None): None, **asked}
 
 
 @contextlib.contextmanager
