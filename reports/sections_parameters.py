@@ -89,11 +89,9 @@ def parallel(parameters: Parameters) -> Section:
         ((place, f"trial {one.trial}, the winner") for place, one in enumerate(points) if one.trial == parameters.winner), None
     )
     figure = drawing.parallel(axes(points, chosen, parameters.searched), [point.score for point in points], winner)
-    rest = len(parameters.paths) - len(chosen)
-    told = f"{parameters.compared}; a line below the axis: the parameter plays no part there."
-    more = f" Left out, as it matters less: {rest} more." if rest else ""
+    told = f"{parameters.compared}; a line below the axis: the parameter plays no part there.{_rest(parameters, chosen)}"
     drawn = Figures([Drawing(drawing.as_json(figure), sentence, is_broad=True)])
-    return Section("parallel", "Parallel coordinates", sentence, [Paragraph(told + more), drawn])
+    return Section("parallel", "Parallel coordinates", sentence, [Paragraph(told), drawn])
 
 
 def every_slice(parameters: Parameters) -> Section:
@@ -109,8 +107,7 @@ def every_slice(parameters: Parameters) -> Section:
         Drawing(drawing.as_json(drawing.slice_(found)), f"Scores by {found.path}")
         for found in slices(parameters.evidence.points, chosen, parameters.searched)
     ]
-    rest = len(parameters.paths) - len(chosen)
-    told = f"{parameters.compared}." + (f" Left out, as it matters less: {rest} more." if rest else "")
+    told = f"{parameters.compared}.{_rest(parameters, chosen)}"
     return Section("slices", "Slices", sentence, [Paragraph(told), Figures(drawings, is_wide=False)])
 
 
@@ -132,6 +129,12 @@ def _together(both: Interaction) -> list[SectionPart]:
     told = f"Mean score and number of trials by {both.first} and {both.second}; what neither explains by itself: {of}."
     drawn = Drawing(drawing.as_json(drawing.interaction(both)), f"{both.first} and {both.second} together", is_broad=True)
     return [Paragraph(told), Figures([drawn])]
+
+
+def _rest(parameters: Parameters, chosen: Sequence[str]) -> str:
+    """How many parameters are not shown: `Parameters.paths` begins with those that matter most."""
+    rest = len(parameters.paths) - len(chosen)
+    return f" Left out, as they matter less or cannot be told of: {rest} more." if rest else ""
 
 
 def _why_nothing(parameters: Parameters) -> str:
